@@ -9,7 +9,8 @@ from glob import glob
 
 import pybind11
 import torch
-from setuptools import setup
+from setuptools import find_packages, setup
+from setuptools.command.build_py import build_py
 from torch.utils.cpp_extension import BuildExtension, CppExtension, CUDAExtension
 
 FLAGS = ["-O3", "-std=c++20", "-fvisibility=hidden", "-DTORCH_TARGET_VERSION=0x020a000000000000"]
@@ -52,4 +53,15 @@ if os.environ.get("ASSET3D_EMULATE") == "1":
     extensions.append(extension("_emulated", shared + [emulated(path) for path in sources("*_cuda.cu")],
                                 defines=("A3D_EMULATE",)))
 
-setup(ext_modules=extensions, cmdclass={"build_ext": BuildExtension.with_options(use_ninja=True)})
+
+class BuildPython(build_py):
+    """Recipes live at the top of the checkout and inside the package of a wheel: `asset3d.run NAME` finds both."""
+
+    def run(self):
+        super().run()
+        if not self.editable_mode:
+            shutil.copytree("recipes", os.path.join(self.build_lib, "asset3d", "recipes"), dirs_exist_ok=True)
+
+
+setup(packages=find_packages(include=["asset3d*"]), ext_modules=extensions,
+      cmdclass={"build_py": BuildPython, "build_ext": BuildExtension.with_options(use_ninja=True)})

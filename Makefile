@@ -1,0 +1,78 @@
+# make quickstart   a textured GLB of a sample object from its posed views
+# make test         all tests but the long ones
+# make check        the long ones too
+#
+# Everything is set up into .venv of this checkout by the first target that needs it.
+#   PYTHON=python3.12     another interpreter than python3
+#   TORCH_INDEX=URL       a package index with the build of torch you want, for instance one for CPUs only
+#   ASSET3D_CUDA=0|1      leave the CUDA kernels out, or insist on them
+
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+
+PYTHON ?= python3
+TORCH_INDEX ?=
+VENV := .venv
+RUN := $(VENV)/bin/python
+PIP := $(RUN) -m pip --disable-pip-version-check --quiet
+NODE := $(shell command -v npm)
+
+.PHONY: help
+help:
+	@sed -n 's/^# \{0,1\}//p;/^$$/q' Makefile
+
+# ---- set-up ---------------------------------------------------------------------------------------------------------
+# One stamp per step, so that a second call costs nothing and a changed file repeats only what depends on it.
+
+.PHONY: setup
+setup: $(VENV)/built
+
+$(VENV)/created:
+	$(PYTHON) -m venv $(VENV)
+	touch $@
+
+$(VENV)/torch: $(VENV)/created
+	@echo "setup: torch"
+	$(PIP) install torch==2.13.0 $(if $(TORCH_INDEX),--index-url $(TORCH_INDEX))
+	touch $@
+
+$(VENV)/packages: requirements.lock $(VENV)/torch
+	@echo "setup: other packages"
+	$(PIP) install -r requirements.lock
+	touch $@
+
+# The emulated build runs the CUDA kernels on the CPU, for the tests.
+$(VENV)/built: $(VENV)/packages setup.py pyproject.toml $(shell find csrc -name '*.h' -o -name '*.cpp' -o -name '*.cu')
+	@echo "setup: building asset3d"
+	ASSET3D_EMULATE=1 $(PIP) install --no-build-isolation --editable '.[test]'
+	touch $@
+
+# ---- using it -------------------------------------------------------------------------------------------------------
+
+.PHONY: quickstart
+quickstart: setup
+	@output="$$PWD/outputs/quickstart/$$(date +%Y-%m-%d_%H-%M-%S)"; \
+	$(RUN) -m asset3d.run quickstart output="$$output" >&2; \
+	echo "$$output/result/asset.glb"
+
+# ---- tests ----------------------------------------------------------------------------------------------------------
+
+.PHONY: test
+test: setup node
+	$(RUN) -m pytest -m "not long" $(TESTS)
+
+.PHONY: check
+check: setup node
+	$(RUN) -m pytest $(TESTS)
+
+# Tools of other people that are run by tests, such as Khronos' validator of glTF files.
+.PHONY: node
+ifneq ($(and $(NODE),$(wildcard tests/node/package-lock.json)),)
+node: tests/node/node_modules/.package-lock.json
+
+tests/node/node_modules/.package-lock.json: tests/node/package-lock.json
+	cd tests/node && npm ci --silent --no-audit --no-fund
+	touch $@
+endif

@@ -1,0 +1,1 @@
+"""How good a result is: pictures against pictures, surfaces against surfaces."""
