@@ -1,0 +1,55 @@
+#pragma once
+// What an operator whose output size depends on its data needs on the host: sums, one value, and a look at the input.
+#include <torch/csrc/stable/ops.h>
+#include <torch/csrc/stable/tensor.h>
+#include <torch/headeronly/util/Exception.h>
+#include <cstdint>
+#include <cstring>
+#include <string>
+#include <type_traits>
+
+namespace asset3d {
+// Index of the first value that is infinite or NaN, or -1. The common case, all finite, is one vectorised pass.
+template <typename T>
+int64_t first_non_finite(const T* values, int64_t n) {
+  using Bits = std::conditional_t<sizeof(T) == 4, uint32_t, uint64_t>;
+  constexpr Bits kExponent = sizeof(T) == 4 ? Bits(0x7f800000u) : Bits(0x7ff0000000000000ull);
+  const auto is_bad = [&](int64_t i) {
+    Bits bits;
+    std::memcpy(&bits, values + i, sizeof(T));
+    return Bits((bits & kExponent) == kExponent);
+  };
+  Bits any = 0;
+  for (int64_t i = 0; i < n; ++i) any |= is_bad(i);
+  if (!any) return -1;
+  for (int64_t i = 0;; ++i)
+    if (is_bad(i)) return i;
+}
+
+// Refuses non-finite values of a CPU tensor. On CUDA that would wait for the device, so it is left to
+// asset3d.check_values.
+template <typename T>
+void refuse_non_finite(const char* op, const char* name, const torch::stable::Tensor& tensor) {
+  if (!tensor.is_cpu()) return;
+  const int64_t bad = first_non_finite(tensor.const_data_ptr<T>(), tensor.numel());
+  STD_TORCH_CHECK(bad < 0, op, ": `", name, "` has a value that is not finite at flat index ", bad,
+                  ": ", std::to_string(tensor.const_data_ptr<T>()[bad < 0 ? 0 : bad]));
+}
+
+// Inclusive sums along the only dimension, on the device of the tensor.
+inline torch::stable::Tensor cumulative_sum(const torch::stable::Tensor& counts) {
+  std::array<StableIValue, 3> stack{
+      torch::stable::detail::from(counts), torch::stable::detail::from(int64_t(0)),
+      torch::stable::detail::from(std::optional<torch::headeronly::ScalarType>(counts.scalar_type()))};
+  TORCH_ERROR_CODE_CHECK(torch_call_dispatcher("aten::cumsum", "", stack.data(), TORCH_ABI_VERSION));
+  return torch::stable::detail::to<torch::stable::Tensor>(stack[0]);
+}
+
+// The last value of a tensor of int64; waits for the device.
+inline int64_t last_value(torch::stable::Tensor values) {
+  using torch::headeronly::DeviceType;
+  torch::stable::Tensor last = torch::stable::narrow(values, 0, values.size(0) - 1, 1);
+  if (!last.is_cpu()) last = torch::stable::to(last, torch::stable::Device(DeviceType::CPU));
+  return *last.const_data_ptr<int64_t>();
+}
+}  // namespace asset3d
