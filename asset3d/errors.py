@@ -1,4 +1,6 @@
 """Every error that asset3d raises on purpose: what is wrong, where, and what to do about it."""
+from collections.abc import Iterable
+from difflib import get_close_matches
 
 
 class Asset3DError(Exception):
@@ -25,6 +27,14 @@ class CheckpointError(Asset3DError):
     """A checkpoint is damaged, or belongs to another recipe."""
 
 
+class DiskFull(Asset3DError):
+    """A file could not be written for want of space; what was there before is intact."""
+
+
+class FolderInUse(InputError):
+    """Another process works in the run folder."""
+
+
 class EmptySurface(Asset3DError):
     """A field has no surface at the level asked for; the text gives the range of its values."""
 
@@ -32,8 +42,25 @@ class EmptySurface(Asset3DError):
 class Diverged(Asset3DError):
     """A loss or a parameter became non-finite more often than the roll-back budget allows."""
 
+    def __init__(self, message: str, term: str = "", step: int = -1):
+        super().__init__(message)
+        self.term = term
+        """The loss term or parameter that was non-finite first."""
+        self.step = step
+
 
 class Cancelled(Asset3DError):
     """The run was asked to stop (Ctrl-C, SIGTERM, or the host); its last checkpoint is complete."""
 
-    exit_code = 130
+    def __init__(self, message: str = "stopped", exit_code: int = 130):
+        super().__init__(message)
+        self.exit_code = exit_code
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """`; did you mean 'x'?` for the closest known name, else `; known: ...`, else nothing."""
+    known = sorted(str(k) for k in known)
+    close = get_close_matches(str(name)[:100], known, n=1)
+    if close:
+        return f"; did you mean '{close[0]}'?"
+    return f"; known: {', '.join(known)}" if known else ""

@@ -1,4 +1,5 @@
 """What a stage is: artifacts in, artifacts out, in steps that can be stopped after and resumed from."""
+import hashlib
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -6,6 +7,28 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import torch
+from pydantic import Field
+
+from asset3d.registry import Config
+
+ARTIFACTS = ("image", "views", "representation", "mesh", "asset")
+"""What stages hand to each other; a plugin may add names of its own."""
+
+
+class StageConfig(Config):
+    """Keys that every stage has, besides its `type`."""
+
+    type: str
+    name: str = Field("", pattern=r"^[A-Za-z][A-Za-z0-9_-]{0,62}$|^$")
+    """What the run folder and overrides call this stage; by default its type."""
+    from_: dict[str, str] = Field({}, alias="from")
+    """Artifacts to read under another name: `{views: photos}` gives the artifact `photos` as `views`."""
+    as_: dict[str, str] = Field({}, alias="as")
+    """Artifacts to write under another name: `{mesh: coarse}` stores the stage's `mesh` as `coarse`."""
+
+
+def _nothing(*args: Any, **data: Any) -> None:
+    """For stages that run outside of a run."""
 
 
 @dataclass(frozen=True)
@@ -19,12 +42,17 @@ class Context:
     """The stage's own folder, for previews; exists."""
     result: Path
     """The run's result folder; files are written through `workspace.atomic_write`."""
-    emit: Callable[..., None]
-    """emit(kind, **data): one event on the log (message, preview, warning, metric)."""
+    emit: Callable[..., None] = _nothing
+    """emit(kind, **data): one event on the log. `message` and `warning` (text=...) reach the user, `preview` (path=...)
+    names a picture, `metric` (name=value, ...) goes to result/metrics.json."""
+    raise_if_cancelled: Callable[[], None] = _nothing
+    """Raises `Cancelled` when the run is asked to stop; for loops inside `start` and `finish`. Steps need not call it."""
+    tap: Callable[[str, int, Any], Any] = lambda name, step, value: value
+    """tap(name, step, value) returns the value; tests give another one to put a NaN where they want it."""
+    deterministic: bool = True
 
     def generator(self, step: int, purpose: str = "") -> torch.Generator:
         """A CPU generator that depends on (seed, stage name, purpose, step) alone."""
-        import hashlib
         digest = hashlib.sha256(f"{self.seed}/{self.name}/{purpose}/{step}".encode()).digest()
         return torch.Generator().manual_seed(int.from_bytes(digest[:8], "little") >> 1)
 
@@ -34,16 +62,35 @@ class Stage(ABC):
 
     The run calls `start`, then `step` for every step from the first that is missing, then `finish`. A checkpoint is
     `state()`; a stage is restored by `start`, `load_state`. A finished stage is restored the same way and `finish`
-    is called again, so `finish` must depend on nothing but the inputs and the state, and be cheap.
+    is called again, so `finish` must depend on nothing but the inputs and the state, and be cheap. A checkpoint may be
+    taken after any step, or none: `state` must not change what the steps to come do.
     """
 
+    Config: ClassVar[type[StageConfig]]
     reads: ClassVar[tuple[str, ...]] = ()
     """Artifacts needed, among image, views, representation, mesh, asset."""
+    reads_if_there: ClassVar[tuple[str, ...]] = ()
+    """Artifacts given to `start` when an earlier stage wrote them."""
     writes: ClassVar[tuple[str, ...]] = ()
 
     def __init__(self, config, context: Context):
         self.config = config
         self.context = context
+
+    @classmethod
+    def reads_of(cls, config) -> tuple[str, ...]:
+        """Artifacts needed with this config; a stage whose needs depend on it overrides this."""
+        return cls.reads
+
+    @classmethod
+    def writes_of(cls, config) -> tuple[str, ...]:
+        """Artifacts given with this config."""
+        return cls.writes
+
+    @classmethod
+    def check(cls, config) -> None:
+        """Called by `--dry-run` and before a run starts: raise `InputError` for what the config alone cannot know
+        (a missing package, a model that is not there). Must be fast and write nothing."""
 
     @abstractmethod
     def start(self, **artifacts: Any) -> int:
