@@ -1,9 +1,14 @@
-"""Builds asset3d._C; with ASSET3D_EMULATE=1 also asset3d._emulated: the .cu files run by the CPU emulator in tests.
+"""Builds asset3d._C, the one extension: CPU kernels always, CUDA kernels when nvcc and a CUDA build of torch are there.
 
-ASSET3D_CUDA=0|1 leaves the CUDA kernels out, or insists on them; by default they are built when nvcc and a CUDA
-build of torch are both there.
+Switches in the environment: ASSET3D_CUDA=0|1 leaves the CUDA kernels out, or insists on them; ASSET3D_EMULATE=1 adds
+asset3d._emulated, the .cu files run by the CPU emulator in tests; ASSET3D_SANITIZE=1 builds with ASan and UBSan;
+MAX_JOBS limits the compilers that run at once.
+
+A `*_simd.cpp` is compiled once per instruction set: a generated unit sets A3D_ISA and the compiler target, then
+includes it (see csrc/common/simd.h).
 """
 import os
+import platform
 import shutil
 from glob import glob
 
@@ -13,8 +18,24 @@ from setuptools import find_packages, setup
 from setuptools.command.build_py import build_py
 from torch.utils.cpp_extension import BuildExtension, CppExtension, CUDAExtension
 
-FLAGS = ["-O3", "-std=c++20", "-fvisibility=hidden", "-DTORCH_TARGET_VERSION=0x020a000000000000"]
-NVCC_FLAGS = ["-O3", "-std=c++20", "--expt-extended-lambda", "-DTORCH_TARGET_VERSION=0x020a000000000000"]
+TORCH_TARGET = "-DTORCH_TARGET_VERSION=0x020a000000000000"  # the stable ABI of torch 2.10
+FLAGS = ["-O3", "-g0", "-std=c++20", "-fvisibility=hidden", "-Wall", "-Wno-unknown-pragmas", TORCH_TARGET]
+SANITIZE = ["-O1", "-g", "-fno-omit-frame-pointer", "-fsanitize=address,undefined", "-fno-sanitize-recover=undefined"]
+NVCC_FLAGS = ["-O3", "-std=c++20", "--expt-extended-lambda", TORCH_TARGET]
+ARCHES = "8.0;8.6;8.9;9.0+PTX"
+LANES = {"baseline": 4, "avx2": 8, "avx512": 16}
+TARGETS = {"baseline": "", "avx2": "avx2,fma,bmi,bmi2,f16c,popcnt",
+           "avx512": "avx2,fma,bmi,bmi2,f16c,popcnt,avx512f,avx512bw,avx512dq,avx512vl,prefer-vector-width=512"}
+# The standard headers that simd.h needs come before the target changes, so that their code stays runnable anywhere.
+SIMD_UNIT = """#include <algorithm>
+#include <cmath>
+#include <cstdint>
+#include <cstring>
+#pragma GCC diagnostic ignored "-Wuninitialized"
+{immintrin}#define A3D_ISA {isa}
+#define A3D_ISA_LANES {lanes}
+{target}#include "{source}"
+"""
 
 
 def sources(pattern: str) -> list[str]:
@@ -29,29 +50,48 @@ def wants_cuda() -> bool:
     return possible and choice != "0"
 
 
-def extension(name: str, files: list[str], cuda: bool = False, defines: tuple[str, ...] = ()):
-    flags = [f"-DA3D_MODULE={name}", *(f"-D{define}" for define in defines)] + (["-DA3D_CUDA"] if cuda else [])
-    kind = CUDAExtension if cuda else CppExtension
-    return kind(f"asset3d.{name}", files, include_dirs=[pybind11.get_include()],
-                extra_compile_args={"cxx": FLAGS + flags, "nvcc": NVCC_FLAGS + flags})
-
-
-def emulated(path: str) -> str:
-    """A .cpp that includes one .cu, since a host compiler wants its own file ending."""
-    unit = os.path.join("build", "emulated", path.replace("/", "_") + ".cpp")
+def generated(folder: str, source: str, text: str) -> str:
+    """Write a unit that includes `source`; an unchanged one keeps its time stamp, so that ninja skips it."""
+    unit = os.path.join("build", folder, source.replace("/", "_").removesuffix(".cpp") + ".cpp")
     os.makedirs(os.path.dirname(unit), exist_ok=True)
-    with open(unit, "w") as file:
-        file.write(f'#include "{os.path.abspath(path)}"\n')
+    if not os.path.exists(unit) or open(unit).read() != text:
+        with open(unit, "w") as file:
+            file.write(text)
     return unit
 
 
-cuda = wants_cuda()
-host = sources("*.cpp")
-extensions = [extension("_C", host + (sources("*_cuda.cu") if cuda else []), cuda)]
-if os.environ.get("ASSET3D_EMULATE") == "1":
-    shared = [path for path in host if not path.endswith("_cpu.cpp")]
-    extensions.append(extension("_emulated", shared + [emulated(path) for path in sources("*_cuda.cu")],
-                                defines=("A3D_EMULATE",)))
+def emulated(source: str) -> str:
+    return generated("emulated", source, f'#include "{os.path.abspath(source)}"\n')
+
+
+def simd_units(isa: str) -> list[str]:
+    target = f'#pragma GCC target("{TARGETS[isa]}")\n' if TARGETS[isa] else ""
+    immintrin = "#include <immintrin.h>\n" if TARGETS[isa] else ""
+    return [generated(os.path.join("simd", isa), source, SIMD_UNIT.format(
+        isa=isa, lanes=LANES[isa], immintrin=immintrin, target=target, source=os.path.abspath(source)))
+        for source in sources("*_simd.cpp")]
+
+
+def extension(name: str, files: list[str], cuda: bool = False, defines: tuple[str, ...] = ()):
+    sanitize = SANITIZE if os.environ.get("ASSET3D_SANITIZE") == "1" else []
+    flags = [f"-DA3D_MODULE={name}", *(f"-D{define}" for define in defines)]
+    if cuda:
+        os.environ.setdefault("TORCH_CUDA_ARCH_LIST", ARCHES)
+        flags += ["-DA3D_CUDA", f'-DA3D_ARCHES="{os.environ["TORCH_CUDA_ARCH_LIST"]}"']
+    return (CUDAExtension if cuda else CppExtension)(
+        f"asset3d.{name}", files, include_dirs=[pybind11.get_include()], extra_link_args=sanitize[3:],
+        extra_compile_args={"cxx": FLAGS + sanitize + flags, "nvcc": NVCC_FLAGS + flags})
+
+
+class Build(BuildExtension):
+    """One object folder per extension: the two compile the same files with different flags."""
+
+    def build_extension(self, ext):
+        shared, self.build_temp = self.build_temp, os.path.join(self.build_temp, ext.name)
+        try:
+            super().build_extension(ext)
+        finally:
+            self.build_temp = shared
 
 
 class BuildPython(build_py):
@@ -63,5 +103,18 @@ class BuildPython(build_py):
             shutil.copytree("recipes", os.path.join(self.build_lib, "asset3d", "recipes"), dirs_exist_ok=True)
 
 
-setup(packages=find_packages(include=["asset3d*"]), ext_modules=extensions,
-      cmdclass={"build_py": BuildPython, "build_ext": BuildExtension.with_options(use_ninja=True)})
+def extensions() -> list:
+    cuda = wants_cuda()
+    host = [path for path in sources("*.cpp") if not path.endswith("_simd.cpp")]
+    isas = list(LANES) if platform.machine() in ("x86_64", "AMD64") else ["baseline"]
+    vector = [unit for isa in isas for unit in simd_units(isa)]  # baseline first: see csrc/common/simd.h
+    built = [extension("_C", host + vector + (sources("*_cuda.cu") if cuda else []), cuda)]
+    if os.environ.get("ASSET3D_EMULATE") == "1":
+        shared = [path for path in host if not path.endswith("_cpu.cpp")]
+        built.append(extension("_emulated", shared + [emulated(path) for path in sources("*_cuda.cu")],
+                               defines=("A3D_EMULATE",)))
+    return built
+
+
+setup(packages=find_packages(include=["asset3d*"]), ext_modules=extensions(),
+      cmdclass={"build_py": BuildPython, "build_ext": Build.with_options(use_ninja=True)})
