@@ -1,11 +1,23 @@
-"""Posed images. Letters in shapes: B views, H rows, W columns."""
-from dataclasses import dataclass, field
+"""Posed images, and loading them. Letters in shapes: B views, H rows, W columns."""
+from dataclasses import dataclass, field, replace
+from pathlib import Path
 
+import numpy as np
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
+from torch.nn.functional import pad
 
+from asset3d.errors import InputError
+from asset3d.scene._fit import hull_box, points_box
+from asset3d.scene._photos import MASK_HELP, Photo, Pixels, find_mask, read_photo
+from asset3d.scene._transforms_json import read_transforms, split_files
 from asset3d.scene.camera import Camera
+
+FILL = 0.95
+"""The longest side of the box around the visual hull becomes this long, which leaves room for a surface around it."""
+MAX_VALUES = 2**30
+"""Refused above: 4 GiB of colours and masks."""
 
 
 @dataclass(frozen=True)
@@ -56,3 +68,137 @@ class ViewSet:
     train: Views
     test: Views | None = None
     frame: Frame = field(default_factory=Frame)
+    notes: tuple[str, ...] = ()
+    """What was unusual about the files and how they were read."""
+
+
+def load_view_set(path: Path, *, masks: Path | None = None, max_size: int | None = 1024, holdout: int = 0,
+                  fit: bool = True) -> ViewSet:
+    """Load posed photos: a folder or file of transforms.json, or a COLMAP model with its images.
+
+    Args:
+        path: A folder with transforms.json, or transforms_train.json and transforms_test.json (or _val); such a file;
+            a folder with `images` and `sparse/0`; or the folder of a COLMAP model.
+        masks: Folder of masks; by default the folder `masks` beside the images, when there is one.
+        max_size: Images with longer sides (pixels) are shrunk to it; None keeps every pixel.
+        holdout: Where the set names no test views, every so-manieth view is held out for testing; 0 holds out none.
+        fit: Move and scale the world so that the object lies in [-0.5, 0.5]^3, the longest side of its visual hull
+            being FILL; `frame` leads back. Without it the world stays as it is.
+
+    Raises:
+        InputError: With file, what is wrong and what to do.
+    """
+    photos, points = _photos(Path(path))
+    _check_names(photos, path)
+    masks = _masks(Path(path), masks, photos)
+    pixels = [read_photo(photo, mask, max_size) for photo, mask in zip(photos, masks)]
+    _check_size(pixels, path)
+    splits = _splits(photos, holdout)
+    if not splits["train"]:
+        raise InputError(f"{path}: has no training views; add frames to the train split")
+    train, test = (_views([photos[i] for i in splits[s]], [pixels[i] for i in splits[s]]) for s in ("train", "test"))
+    frame = _fitted(train, points, path) if fit else Frame()
+    notes = tuple(note for p in pixels for note in p.notes)
+    return ViewSet(_moved(train, frame), _moved(test, frame) if test else None, frame, notes)
+
+
+def _photos(path: Path) -> tuple[list[Photo], np.ndarray | None]:
+    """The photos of a view set and, where the format has them, its sparse points (N, 3)."""
+    if not path.exists():
+        raise InputError(f"{path}: does not exist; give the folder of a view set")
+    if path.is_file() or split_files(path):
+        return read_transforms(path)[0], None
+    raise InputError(f"{path}: is no view set: it has neither transforms.json, nor transforms_train.json; "
+                     "see docs for the layouts that are read")
+
+
+def _check_names(photos: list[Photo], path) -> None:
+    seen: dict[tuple[str, str], Photo] = {}
+    for photo in photos:
+        if (photo.split, photo.name) in seen:
+            raise InputError(f"{path}: image '{photo.name}' is listed twice in the {photo.split} split; "
+                             "remove one of the two cameras")
+        seen[photo.split, photo.name] = photo
+
+
+def _masks(path: Path, masks: Path | None, photos: list[Photo]) -> list[Path | None]:
+    """One mask file per photo, or None where alpha or the background must tell."""
+    if masks is not None and not Path(masks).is_dir():
+        raise InputError(f"{masks}: is no folder of masks; {MASK_HELP}")
+    folder = path if path.is_dir() else path.parent
+    found = []
+    for photo in photos:
+        if masks is None and photo.mask is not None:
+            if not photo.mask.is_file():
+                raise InputError(f"{photo.mask}: mask of image '{photo.name}' is missing; add it or remove mask_path")
+            found.append(photo.mask)
+            continue
+        beside = (photo.image.parent / "masks", photo.image.parent.parent / "masks", folder / "masks")
+        folders = (Path(masks),) if masks is not None else tuple(f for f in beside if folder in (f.parent, *f.parents))
+        found.append(find_mask(folders, photo))
+    for index, mask in enumerate(found):
+        if mask is not None and mask in found[:index]:
+            other = photos[found.index(mask)]
+            raise InputError(f"{mask}: is the mask of two images, '{other.name}' and '{photos[index].name}'; repeat the "
+                             "folders of the images inside the folder of masks")
+    return found
+
+
+def _splits(photos: list[Photo], holdout: int) -> dict[str, list[int]]:
+    """Indices of the training and the test views; validation views stand in for missing test views."""
+    by_split = {s: [i for i, p in enumerate(photos) if p.split == s] for s in ("train", "test", "val")}
+    train, test = by_split["train"], by_split["test"] or by_split["val"]
+    if not test and holdout > 0:
+        test = train[holdout // 2::holdout]
+        train = [i for i in train if i not in set(test)]
+    return {"train": train, "test": test}
+
+
+def _check_size(pixels: list[Pixels], path) -> None:
+    height, width = (max(s) for s in zip(*(p.color.shape[:2] for p in pixels)))
+    values = len(pixels) * height * width * 4
+    if values > MAX_VALUES:
+        raise InputError(f"{path}: {len(pixels)} views of up to {width} x {height} pixels need "
+                         f"{values * 4 / 2**30:.1f} GiB; set a smaller max_size or use fewer views")
+
+
+def _views(photos: list[Photo], pixels: list[Pixels]) -> Views | None:
+    """Padded at the right and bottom to one size; a view set in input units."""
+    if not photos:
+        return None
+    height, width = (max(s) for s in zip(*(p.color.shape[:2] for p in pixels)))
+
+    def stacked(images: list[Tensor]) -> Tensor:
+        return torch.stack([pad(x, (0, 0, 0, width - x.shape[1], 0, height - x.shape[0])) for x in images])
+
+    valid = stacked([p.valid for p in pixels])
+    intrinsics = torch.tensor([[p.lens.fx, p.lens.fy, p.lens.cx, p.lens.cy] for p in pixels])
+    matrices = torch.from_numpy(np.stack([p.camera_to_world for p in photos]))
+    return Views(Camera(matrices, intrinsics, width, height), stacked([p.color for p in pixels]),
+                 stacked([p.alpha for p in pixels]), tuple(p.name for p in photos), None if valid.all() else valid)
+
+
+def _fitted(views: Views, points: np.ndarray | None, path) -> Frame:
+    # Input units may be far from 1 and far from the origin: bring the cameras near before going to float32.
+    position = views.camera.position
+    origin = position.mean(0)
+    unit = float((position - origin).norm(dim=-1).max()) or 1.0
+    near = Frame(tuple(origin.tolist()), unit)
+    box = hull_box(_moved(views, near).camera, views.alpha, views.valid)
+    if box is not None:
+        lower, upper = (np.asarray(corner) * unit + origin.numpy() for corner in box)
+    elif points is not None and len(points) >= 8:
+        lower, upper = points_box(points)
+    else:
+        raise InputError(f"{path}: the masks of the {len(views)} training views have no common volume; check that the "
+                         "cameras are camera-to-world with OpenGL axes, that up_axis is right, and that the masks are "
+                         "white where the object is")
+    scale = float((upper - lower).max()) / FILL
+    return Frame(tuple(float(c) for c in (lower + upper) / 2), scale)
+
+
+def _moved(views: Views, frame: Frame) -> Views:
+    """The views with cameras in the inside frame, as float32."""
+    matrix = views.camera.camera_to_world.double().clone()
+    matrix[:, :3, 3] = frame.to_inside(matrix[:, :3, 3])
+    return replace(views, camera=replace(views.camera, camera_to_world=matrix.float()))
