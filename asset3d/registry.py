@@ -142,7 +142,8 @@ class _InputPath:
 
     def __get_pydantic_core_schema__(self, source, handler):
         return core_schema.with_info_plain_validator_function(
-            self.parse, serialization=core_schema.plain_serializer_function_ser_schema(str))
+            self.parse, serialization=core_schema.plain_serializer_function_ser_schema(
+                str, when_used="json"))
 
     def __get_pydantic_json_schema__(self, schema, handler):
         return {"type": "string", "format": "path"}

@@ -1,0 +1,233 @@
+"""Run a recipe.
+
+    python -m asset3d.run RECIPE [key=value ...]     run it
+    python -m asset3d.run --help RECIPE              its arguments
+    python -m asset3d.run --dry-run RECIPE [...]     check everything, print the plan
+    python -m asset3d.run --resume DIR               continue a run that was interrupted
+
+RECIPE is a .yaml file or the name of a recipe that comes with asset3d. Every recipe takes output=DIR, seed=N,
+device=cpu|cuda|cuda:1, deterministic=true|false, checkpoint_every=STEPS, threads=N, its own arguments, and any field as
+STAGE_NAME.field=value. --events writes JSON lines to stdout. Ctrl-C stops after the current step; twice, at once.
+
+Exit: 0 done, 1 failed, 2 refused input, 130 interrupted, 143 terminated.
+"""
+import os
+import signal
+import sys
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from asset3d import _progress, registry
+from asset3d import recipe as recipes
+from asset3d._run import Run, resolve
+from asset3d.errors import Asset3DError, InputError, did_you_mean
+from asset3d.workspace import check_empty
+
+FLAGS = ("--help", "--dry-run", "--resume", "--events")
+INTERRUPTED, TERMINATED = 130, 143
+
+
+@dataclass
+class Arguments:
+    """A command line, taken apart."""
+
+    flags: set[str] = field(default_factory=set)
+    recipe: str | None = None
+    output: str | None = None
+    overrides: list[str] = field(default_factory=list)
+
+
+def main(argv: list[str] | None = None) -> int:
+    """The command; returns the exit status."""
+    try:
+        arguments = parse(sys.argv[1:] if argv is None else argv)
+        if arguments.recipe is None:
+            return print_usage(asked="--help" in arguments.flags)
+        if "--help" in arguments.flags:
+            return print_help(arguments.recipe)
+        if "--dry-run" in arguments.flags:
+            return print_plan(arguments)
+        return run(arguments)
+    except Asset3DError as error:
+        _complain(str(error))
+        return error.exit_code
+    except KeyboardInterrupt:
+        _complain("interrupted")
+        return INTERRUPTED
+    except BrokenPipeError:
+        _silence_stdout()
+        return TERMINATED
+
+
+def parse(argv: list[str]) -> Arguments:
+    """Flags, the recipe, and key=value pairs, in any order."""
+    result = Arguments()
+    for text in argv:
+        text = "--help" if text == "-h" else text
+        if text in FLAGS:
+            result.flags.add(text)
+        elif text.startswith("--resume="):
+            result.flags.add("--resume")
+            result.recipe = text.partition("=")[2]
+        elif text.startswith("-"):
+            raise InputError(f"unknown option {text}{did_you_mean(text, FLAGS)}")
+        elif text.startswith("output="):
+            result.output = text.partition("=")[2]
+        elif "=" in text and not (result.recipe is None and Path(text).is_file()):
+            result.overrides.append(text)
+        elif result.recipe is None:
+            result.recipe = text
+        else:
+            raise InputError(f"argument {text}: a recipe is given already ({result.recipe}); write key=value")
+    if "--resume" in result.flags and (result.overrides or result.output is not None):
+        raise InputError("--resume takes no key=value: a run continues as it began")
+    if result.output is not None and not result.output.strip("\0 "):
+        raise InputError("output=: give a new or empty folder")
+    return result
+
+
+# ------------------------------------------------------------------------------------------------------- telling
+
+
+def print_usage(asked: bool) -> int:
+    """The whole help when asked for, else how to call this."""
+    text = __doc__.strip()
+    print(text if asked else text.split("\n\n")[1], file=sys.stdout if asked else sys.stderr)
+    if asked:
+        print("\nRecipes: " + ", ".join(recipes.packaged()))
+    return 0 if asked else 2
+
+
+def print_help(recipe: str) -> int:
+    """The arguments of a recipe, with what they mean."""
+    description, rows = recipes.arguments(recipe)
+    print(f"python -m asset3d.run {recipe} [key=value ...]")
+    print(f"\n{description}\n" if description else "")
+    for name, fields, default, meaning in rows:
+        print(f"  {name}=    {default}  ({fields})")
+        for line in meaning.splitlines():
+            print(f"      {line}")
+    print("\n  output=    default outputs/<name>/<time>\n      A new or empty folder for the run.")
+    for name in recipes.RUN_OPTIONS:
+        info = recipes.Recipe.model_fields[name]
+        print(f"  {name}=    default {str(info.default).lower()}\n      {info.description}")
+    print("  STAGE_NAME.field=\n      Any other field; see docs/recipes.md.")
+    return 0
+
+
+def print_plan(arguments: Arguments) -> int:
+    """Check files, chain, configs, packages, and say what a run would do."""
+    recipe = resolve(recipes.load(arguments.recipe, arguments.overrides))
+    if arguments.output is not None:
+        check_empty(arguments.output)
+    print(f"{recipe.name}: seed {recipe.seed}, {recipe.device}, {recipe.threads} threads, "
+          f"{'deterministic' if recipe.deterministic else 'not deterministic'}")
+    print(f"output: {arguments.output or f'outputs/{recipe.name}/<time>'}")
+    for index, config in enumerate(recipe.stage):
+        cls = registry.component("stage", config.type)
+        cls.check(config)
+        reads = [config.from_.get(name, name) for name in cls.reads_of(config)]
+        writes = [config.as_.get(name, name) for name in cls.writes_of(config)]
+        name = config.name if config.name == config.type else f"{config.name} ({config.type})"
+        print(f"{index + 1:3d}. {name}: {', '.join(reads) or 'nothing'} -> {', '.join(writes) or 'files'}")
+    print("everything is there; nothing was written")
+    return 0
+
+
+# ------------------------------------------------------------------------------------------------------- running
+
+
+def run(arguments: Arguments) -> int:
+    """Run or continue, with progress; signals stop it after the current step."""
+    progress = _progress.listener(sys.stderr)
+    listeners = [progress]
+    if "--events" in arguments.flags:
+        listeners.append(_Pipe(sys.stdout))
+    if "--resume" in arguments.flags:
+        job = Run.resume(arguments.recipe, listeners=listeners)
+    else:
+        job = Run(recipes.load(arguments.recipe, arguments.overrides), arguments.output, listeners=listeners)
+    if "--events" in arguments.flags:
+        listeners[-1].job = job
+    try:
+        with _signals(job), job:
+            for _ in job:
+                pass
+    except Asset3DError:
+        raise
+    except Exception as error:
+        return _explain(error, job)
+    finally:
+        progress.close()
+    if "--events" not in arguments.flags:
+        asset = job.result.folder / "asset.glb"
+        print(asset if asset.is_file() else job.result.folder, flush=True)
+    return 0
+
+
+class _Pipe:
+    """JSON lines to whoever listens; when nobody does any more, the run stops as if it were terminated."""
+
+    def __init__(self, stream):
+        self.write = _progress.json_lines(stream)
+        self.job: Run | None = None
+        self.open = True
+
+    def __call__(self, event: dict) -> None:
+        if not self.open:
+            return
+        try:
+            self.write(event)
+        except BrokenPipeError:
+            self.open = False
+            _silence_stdout()
+            self.job.cancel(TERMINATED)
+
+
+@contextmanager
+def _signals(job: Run) -> Iterator[None]:
+    """Ctrl-C and SIGTERM ask the run to stop; a second one stops it at once."""
+    def handle(number, frame):
+        if job.is_cancelled:
+            raise KeyboardInterrupt
+        job.cancel(INTERRUPTED if number == signal.SIGINT else TERMINATED)
+
+    before = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _explain(error: Exception, job: Run) -> int:
+    """Failures of the machine in a line; anything else is a fault of ours, with its traceback."""
+    hint = f"; continue with --resume {job.path}" if (job.path / "recipe.yaml").is_file() else ""
+    if isinstance(error, MemoryError) or "out of memory" in str(error).lower() or "can't allocate" in str(error):
+        first = str(error).splitlines()[0] if str(error) else "out of memory"
+        _complain(f"{first}\nThere is not enough memory: lower the resolution or the batch of the stage{hint}")
+    elif isinstance(error, OSError):
+        _complain(f"{error}{hint}")
+    else:
+        traceback.print_exc()
+        _complain(f"this is a fault of asset3d or of a plugin; please report it{hint}")
+    return 1
+
+
+def _complain(text: str) -> None:
+    try:
+        print(text, file=sys.stderr, flush=True)
+    except BrokenPipeError:
+        pass
+
+
+def _silence_stdout() -> None:
+    """Nobody reads stdout; without this Python complains once more when it ends."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+if __name__ == "__main__":
+    sys.exit(main())
