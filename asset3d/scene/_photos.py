@@ -10,8 +10,9 @@ from torch import Tensor
 from asset3d.errors import InputError
 from asset3d.scene._lens import Lens, shrunk, undistorted
 from asset3d.scene._masks import clean_edges, cut_out
-from asset3d.scene.image import SUFFIXES, load_gray, load_image
+from asset3d.scene.image import SUFFIXES, Picture, load_gray, load_image
 
+CUTOUTS = ("auto", "masks", "alpha", "background")
 MASK_HELP = ("give one of: images with an alpha channel; a folder `masks` beside the images with a PNG of the same "
              "name for each (white = object); or photos before a plain, evenly coloured background")
 
@@ -81,7 +82,7 @@ def find_mask(folders: tuple[Path, ...], photo: Photo) -> Path | None:
                      "or remove the folder to use alpha or a plain background")
 
 
-def read_photo(photo: Photo, mask: Path | None, max_size: int | None) -> Pixels:
+def read_photo(photo: Photo, mask: Path | None, cutout: str, max_size: int | None) -> Pixels:
     """Decode, mask, undistort and shrink one photo.
 
     Raises:
@@ -92,7 +93,7 @@ def read_photo(photo: Photo, mask: Path | None, max_size: int | None) -> Pixels:
     height, width = picture.color.shape[:2]
     lens = _fitting(photo, width, height)
     notes = tuple(f"{photo.name}: {note}" for note in picture.notes)
-    color, alpha = _with_alpha(photo, mask, picture.color, picture.alpha)
+    color, alpha = _with_alpha(photo, mask, cutout, picture)
     if not bool((alpha > 0.5).any()):
         raise InputError(f"{mask or photo.image}: the mask is empty; remove this view, or give a mask that is white "
                          "where the object is")
@@ -115,16 +116,21 @@ def _fitting(photo: Photo, width: int, height: int) -> Lens:
     return lens.resized(width, height)
 
 
-def _with_alpha(photo: Photo, mask: Path | None, color: Tensor, alpha: Tensor | None) -> tuple[Tensor, Tensor]:
+def _with_alpha(photo: Photo, mask: Path | None, cutout: str, picture: Picture) -> tuple[Tensor, Tensor]:
     """Colours and alpha from a mask file, else the image's own alpha, else a clean background."""
+    color, alpha = picture.color, picture.alpha
     if mask is not None:
         gray = load_gray(mask, (photo.lens.width, photo.lens.height))
         if gray.shape != color[..., :1].shape:
             raise InputError(f"{mask}: the mask is {gray.shape[1]} x {gray.shape[0]}, its image {color.shape[1]} x "
                              f"{color.shape[0]}; make them the same size")
         return clean_edges(color, gray), gray
-    if alpha is not None and float(alpha.min()) < 0.5:
+    if cutout == "masks":
+        raise InputError(f"{photo.image}: has no mask file, and cutout is 'masks'; {MASK_HELP}")
+    if cutout != "background" and alpha is not None and float(alpha.min()) < 0.5:
         return color, alpha
+    if cutout == "alpha":
+        raise InputError(f"{photo.image}: has no transparent pixels, and cutout is 'alpha'; {MASK_HELP}")
     cut = cut_out(color)
     if cut is None:
         raise InputError(f"{photo.image}: nothing tells the object from the background (no alpha, no mask, and the "

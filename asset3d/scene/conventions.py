@@ -31,7 +31,7 @@ class World:
     @property
     def left_handed(self) -> bool:
         """Whether triangles must be turned round to stay counter-clockwise seen from outside."""
-        return np.linalg.det(self.matrix) < 0
+        return bool(np.linalg.det(self.matrix) < 0)
 
     def from_ours(self, points: np.ndarray) -> np.ndarray:
         """(N, 3) positions of asset3d in this world."""

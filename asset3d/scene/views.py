@@ -9,8 +9,9 @@ from torch import Tensor
 from torch.nn.functional import pad
 
 from asset3d.errors import InputError
+from asset3d.scene._colmap import find_model, read_colmap
 from asset3d.scene._fit import hull_box, points_box
-from asset3d.scene._photos import MASK_HELP, Photo, Pixels, find_mask, read_photo
+from asset3d.scene._photos import CUTOUTS, MASK_HELP, Photo, Pixels, find_mask, read_photo
 from asset3d.scene._transforms_json import read_transforms, split_files
 from asset3d.scene.camera import Camera
 
@@ -53,6 +54,11 @@ class Views:
     def __len__(self) -> int:
         return len(self.camera)
 
+    def to(self, device) -> "Views":
+        move = lambda x: None if x is None else x.to(device)
+        return replace(self, camera=self.camera.to(device), color=move(self.color), alpha=move(self.alpha),
+                       valid=move(self.valid), depth=move(self.depth), normal=move(self.normal))
+
     def __getitem__(self, index) -> "Views":
         index = [index] if isinstance(index, int) else index
         pick = lambda x: None if x is None else x[index]
@@ -71,15 +77,20 @@ class ViewSet:
     notes: tuple[str, ...] = ()
     """What was unusual about the files and how they were read."""
 
+    def to(self, device) -> "ViewSet":
+        return replace(self, train=self.train.to(device), test=self.test.to(device) if self.test else None)
 
-def load_view_set(path: Path, *, masks: Path | None = None, max_size: int | None = 1024, holdout: int = 0,
-                  fit: bool = True) -> ViewSet:
+
+def load_view_set(path: Path, *, masks: Path | None = None, cutout: str = "auto", max_size: int | None = 1024,
+                  holdout: int = 0, fit: bool = True) -> ViewSet:
     """Load posed photos: a folder or file of transforms.json, or a COLMAP model with its images.
 
     Args:
         path: A folder with transforms.json, or transforms_train.json and transforms_test.json (or _val); such a file;
             a folder with `images` and `sparse/0`; or the folder of a COLMAP model.
         masks: Folder of masks; by default the folder `masks` beside the images, when there is one.
+        cutout: What tells the object from the background: "masks", "alpha", "background" (a plain one), or "auto": the
+            first of these that is there, per image.
         max_size: Images with longer sides (pixels) are shrunk to it; None keeps every pixel.
         holdout: Where the set names no test views, every so-manieth view is held out for testing; 0 holds out none.
         fit: Move and scale the world so that the object lies in [-0.5, 0.5]^3, the longest side of its visual hull
@@ -90,8 +101,10 @@ def load_view_set(path: Path, *, masks: Path | None = None, max_size: int | None
     """
     photos, points = _photos(Path(path))
     _check_names(photos, path)
-    masks = _masks(Path(path), masks, photos)
-    pixels = [read_photo(photo, mask, max_size) for photo, mask in zip(photos, masks)]
+    if cutout not in CUTOUTS:
+        raise InputError(f"cutout: must be one of {', '.join(CUTOUTS)}, got {cutout!r}")
+    masks = _masks(Path(path), masks, photos) if cutout in ("auto", "masks") else [None] * len(photos)
+    pixels = [read_photo(photo, mask, cutout, max_size) for photo, mask in zip(photos, masks)]
     _check_size(pixels, path)
     splits = _splits(photos, holdout)
     if not splits["train"]:
@@ -108,8 +121,10 @@ def _photos(path: Path) -> tuple[list[Photo], np.ndarray | None]:
         raise InputError(f"{path}: does not exist; give the folder of a view set")
     if path.is_file() or split_files(path):
         return read_transforms(path)[0], None
-    raise InputError(f"{path}: is no view set: it has neither transforms.json, nor transforms_train.json; "
-                     "see docs for the layouts that are read")
+    if find_model(path) is not None:
+        return read_colmap(path)
+    raise InputError(f"{path}: is no view set: it has neither transforms.json, nor transforms_train.json, nor a COLMAP "
+                     "model (`sparse/0` beside `images`); photos without cameras need COLMAP first")
 
 
 def _check_names(photos: list[Photo], path) -> None:

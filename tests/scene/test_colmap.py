@@ -1,0 +1,190 @@
+"""COLMAP models written by pycolmap, with lens distortion, read back and undistorted."""
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from conftest import shared
+
+from asset3d.errors import InputError
+from asset3d.scene._lens import Lens
+from asset3d.scene._photos import _straight
+from asset3d.scene.camera import Camera
+from asset3d.scene.conventions import colmap_from_opengl
+from asset3d.scene.image import load_image, save_png
+from asset3d.scene.views import FILL, load_view_set
+from scene import sphere_set
+from torch.nn.functional import grid_sample
+
+pycolmap = pytest.importorskip("pycolmap")
+
+MODELS = {
+    "SIMPLE_PINHOLE": [],
+    "PINHOLE": [],
+    "SIMPLE_RADIAL": [-0.12],
+    "RADIAL": [-0.15, 0.05],
+    "OPENCV": [-0.15, 0.05, 0.004, -0.003],
+    "FULL_OPENCV": [-0.15, 0.05, 0.004, -0.003, 0.01, 0.02, 0.01, 0.0],
+    "OPENCV_FISHEYE": [0.05, -0.02, 0.003, 0.001],
+    "SIMPLE_RADIAL_FISHEYE": [0.05],
+    "RADIAL_FISHEYE": [0.05, -0.02],
+}
+
+
+def lens_of(model: str, camera: Camera) -> Lens:
+    fx, fy, cx, cy = camera.intrinsics[0].tolist()
+    k = MODELS[model]
+    if "FISHEYE" in model:
+        return Lens(camera.width, camera.height, fx, fy, cx, cy, fisheye=tuple(k))
+    return Lens(camera.width, camera.height, fx, fy, cx, cy, radial=(*k[:2], *k[4:5]), rational=tuple(k[5:]),
+                tangential=tuple(k[2:4]) or (0.0, 0.0))
+
+
+def write_model(folder: Path, camera: Camera, model: str, names: list[str], binary: bool) -> None:
+    """Write cameras, images and some points with pycolmap itself."""
+    fx, fy, cx, cy = camera.intrinsics[0].tolist()
+    focal = [fx] if model.startswith(("SIMPLE", "RADIAL")) else [fx, fy]
+    reconstruction = pycolmap.Reconstruction()
+    reconstruction.add_camera_with_trivial_rig(pycolmap.Camera(
+        model=model, width=camera.width, height=camera.height, params=[*focal, cx, cy, *MODELS[model]], camera_id=1))
+    for index, name in enumerate(names):
+        quaternion, translation = colmap_from_opengl(camera.camera_to_world[index].double().numpy())
+        pose = pycolmap.Rigid3d(pycolmap.Rotation3d(np.roll(quaternion, -1)), translation)
+        image = pycolmap.Image(name=name, camera_id=1, image_id=index + 1)
+        image.points2D = pycolmap.Point2DList([pycolmap.Point2D(np.array([3.0, 4.0]))] * (index % 3))
+        reconstruction.add_image_with_trivial_frame(image, pose)
+    for point in np.random.default_rng(0).normal(size=(20, 3)):
+        reconstruction.add_point3D(np.array(sphere_set.CENTER) + point, pycolmap.Track(), np.zeros(3, np.uint8))
+    folder.mkdir(parents=True)
+    (reconstruction.write_binary if binary else reconstruction.write_text)(folder)
+
+
+def through_lens(image: torch.Tensor, lens: Lens) -> torch.Tensor:
+    """(H, W, 4) straight RGBA of a pinhole as the lens would have shown it."""
+    y, x = torch.meshgrid(*(torch.arange(n, dtype=torch.float64) + 0.5 for n in (lens.height, lens.width)), indexing="ij")
+    points = torch.stack([(x - lens.cx) / lens.fx, (y - lens.cy) / lens.fy], -1).reshape(-1, 2)
+    ideal = lens.undistort(points) * torch.tensor([lens.fx, lens.fy]) + torch.tensor([lens.cx, lens.cy])
+    grid = (2 * ideal / torch.tensor([lens.width, lens.height]) - 1).reshape(1, lens.height, lens.width, 2).float()
+    stack = torch.cat([image[..., :3] * image[..., 3:], image[..., 3:], image[..., :3]], -1)
+    out = grid_sample(stack.permute(2, 0, 1)[None], grid, mode="bicubic", align_corners=False)
+    return torch.cat(_straight(out[0].permute(1, 2, 0)), -1)
+
+
+def write_ball(folder: Path, model: str, binary: bool, size: int = 96) -> Camera:
+    camera = sphere_set.cameras(size=size)
+    lens = lens_of(model, camera)
+    (folder / "images").mkdir(parents=True)
+    names = [f"view {i:03d}.png" for i in range(len(camera))]
+    for name, image in zip(names, sphere_set.ball(camera)):
+        image = through_lens(image, lens) if lens.distorted else image
+        save_png(folder / "images" / name, image[..., :3], image[..., 3:])
+    write_model(folder / "sparse/0", camera, model, names, binary)
+    return camera
+
+
+def over_white(color, alpha):
+    return color * alpha + 1 - alpha
+
+
+def psnr(a, b):
+    return float(-10 * torch.log10(((a - b) ** 2).mean()))
+
+
+@pytest.mark.parametrize("binary", [True, False])
+@pytest.mark.parametrize("model", MODELS)
+def test_models(tmp_path, model, binary):
+    """Poses to float32 rounding; pixels after undistortion at least 36 dB from a pinhole's (twice resampled)."""
+    camera = write_ball(tmp_path, model, binary)
+    views = load_view_set(tmp_path)
+    train, frame = views.train, views.frame
+    assert train.names[7] == "view 007"
+    assert frame.center == pytest.approx(sphere_set.CENTER, abs=0.03)
+    assert 0.98 < frame.scale * FILL / (2 * sphere_set.RADIUS) < 1.06
+    assert frame.to_input(train.camera.position).allclose(camera.position, atol=1e-5)
+    assert train.camera.camera_to_world[:, :3, :3].allclose(camera.camera_to_world[:, :3, :3], atol=1e-6)
+    truth = sphere_set.ball(Camera(camera.camera_to_world, train.camera.intrinsics, train.camera.width,
+                                   train.camera.height))
+    quality = psnr(over_white(train.color, train.alpha), over_white(truth[..., :3], truth[..., 3:]))
+    assert quality > (36 if lens_of(model, camera).distorted else 50), quality
+
+
+def test_masks_of_a_colmap_set(tmp_path):
+    """COLMAP names masks image.png.png; they are undistorted with their images."""
+    write_ball(tmp_path, "SIMPLE_RADIAL", True)
+    expected = load_view_set(tmp_path).train
+    (tmp_path / "masks").mkdir()
+    for file in sorted((tmp_path / "images").iterdir()):
+        picture = load_image(file)
+        save_png(tmp_path / "masks" / f"{file.name}.png", picture.alpha)
+        save_png(file, picture.color * picture.alpha + 0.3 * (1 - picture.alpha))
+    views = load_view_set(tmp_path).train
+    assert (views.alpha - expected.alpha).abs().max() < 0.01
+    inside = (expected.alpha > 0.99).float()
+    assert ((views.color - expected.color) * inside).abs().mean() < 1e-3
+
+
+def test_model_folder_itself(tmp_path):
+    write_ball(tmp_path, "PINHOLE", True)
+    shutil.move(tmp_path / "sparse/0", tmp_path / "model")
+    assert len(load_view_set(tmp_path / "model").train) == 20
+
+
+@pytest.mark.parametrize("file", ["cameras.bin", "images.bin", "points3D.bin"])
+def test_truncated_models_are_refused(tmp_path, file):
+    write_ball(tmp_path, "OPENCV", True, size=32)
+    path = tmp_path / "sparse/0" / file
+    content = path.read_bytes()
+    for length in range(0, len(content), max(1, len(content) // 25)):
+        path.write_bytes(content[:length])
+        with pytest.raises(InputError, match=file):
+            load_view_set(tmp_path)
+
+
+@pytest.mark.parametrize("file, old, new, message", [
+    ("cameras.txt", "OPENCV", "FOV", "FOV"),
+    ("cameras.txt", "0.004", "x", "numbers expected"),
+    ("images.txt", "view 003.png", "view 999.png", "missing"),
+    ("images.txt", "view 003.png", "../../secret.png", "out of"),
+    ("images.txt", "view 003.png", "view 004.png", "twice"),
+])
+def test_wrong_text_models_are_refused(tmp_path, file, old, new, message):
+    write_ball(tmp_path, "OPENCV", False, size=32)
+    path = tmp_path / "sparse/0" / file
+    text = path.read_text()
+    assert old in text
+    path.write_text(text.replace(old, new))
+    with pytest.raises(InputError, match=message):
+        load_view_set(tmp_path)
+
+
+def test_lens_inverse():
+    points = torch.tensor([[0.0, 0.0], [0.3, -0.2], [-0.5, 0.4]], dtype=torch.float64)
+    for model in MODELS:
+        lens = lens_of(model, sphere_set.cameras())
+        assert lens.undistort(lens.distort(points)).allclose(points, atol=1e-7)
+
+
+def test_real_set_through_a_lens(tmp_path):
+    """spot_cow as a COLMAP model with radial distortion: the frame is found again, the pixels come back."""
+    source = shared("data", "views", "spot_cow")
+    original = load_view_set(source)
+    document = json.loads((source / "transforms_train.json").read_text())
+    matrices = torch.tensor([f["transform_matrix"] for f in document["frames"]], dtype=torch.float64)
+    camera = Camera(matrices, original.train.camera.intrinsics, 256, 256)
+    lens = lens_of("SIMPLE_RADIAL", camera)
+    (tmp_path / "images/train").mkdir(parents=True)
+    names = [f["file_path"] for f in document["frames"]]
+    for index, name in enumerate(names):
+        image = torch.cat([original.train.color[index], original.train.alpha[index]], -1)
+        image = through_lens(image, lens)
+        save_png(tmp_path / "images" / name, image[..., :3], image[..., 3:])
+    write_model(tmp_path / "sparse/0", camera, "SIMPLE_RADIAL", names, True)
+    views = load_view_set(tmp_path)
+    assert views.frame.center == pytest.approx(original.frame.center, abs=0.005)
+    assert views.frame.scale == pytest.approx(original.frame.scale, rel=0.01)
+    left, top = (int(v) for v in (views.train.camera.intrinsics[0, 2:] - 128).tolist())
+    crop = (slice(None), slice(top, top + 256), slice(left, left + 256))
+    ours = over_white(views.train.color, views.train.alpha)[crop]
+    assert psnr(ours, over_white(original.train.color, original.train.alpha)) > 38
