@@ -36,20 +36,28 @@ void refuse_non_finite(const char* op, const char* name, const torch::stable::Te
                   ": ", std::to_string(tensor.const_data_ptr<T>()[bad < 0 ? 0 : bad]));
 }
 
-// Inclusive sums along the only dimension, on the device of the tensor.
+// Inclusive sums of the values of a 1-D tensor, as int64, on its device.
 inline torch::stable::Tensor cumulative_sum(const torch::stable::Tensor& counts) {
-  std::array<StableIValue, 3> stack{
-      torch::stable::detail::from(counts), torch::stable::detail::from(int64_t(0)),
-      torch::stable::detail::from(std::optional<torch::headeronly::ScalarType>(counts.scalar_type()))};
+  using torch::headeronly::ScalarType;
+  std::array<StableIValue, 3> stack{torch::stable::detail::from(counts), torch::stable::detail::from(int64_t(0)),
+                                    torch::stable::detail::from(std::optional<ScalarType>(ScalarType::Long))};
   TORCH_ERROR_CODE_CHECK(torch_call_dispatcher("aten::cumsum", "", stack.data(), TORCH_ABI_VERSION));
   return torch::stable::detail::to<torch::stable::Tensor>(stack[0]);
 }
 
-// The last value of a tensor of int64; waits for the device.
-inline int64_t last_value(torch::stable::Tensor values) {
+// The last value of each of `n_rows` rows of `n` values, n > 0, that lie one after another in a 1-D tensor of int64.
+// Waits for the device, once.
+inline void last_of_rows(const torch::stable::Tensor& values, int64_t n_rows, int64_t n, int64_t* out) {
   using torch::headeronly::DeviceType;
-  torch::stable::Tensor last = torch::stable::narrow(values, 0, values.size(0) - 1, 1);
+  torch::stable::Tensor last = torch::stable::select(torch::stable::view(values, {n_rows, n}), 1, n - 1);
+  last = torch::stable::contiguous(last);
   if (!last.is_cpu()) last = torch::stable::to(last, torch::stable::Device(DeviceType::CPU));
-  return *last.const_data_ptr<int64_t>();
+  std::memcpy(out, last.const_data_ptr<int64_t>(), size_t(n_rows) * sizeof(int64_t));
+}
+
+inline int64_t last_value(const torch::stable::Tensor& values) {
+  int64_t value;
+  last_of_rows(values, 1, values.size(0), &value);
+  return value;
 }
 }  // namespace asset3d

@@ -1,0 +1,217 @@
+// Marching tetrahedra: schemas, checks, outputs, device choice. The only file of this folder that knows torch tensors.
+#include <torch/csrc/stable/library.h>
+#include <torch/csrc/stable/ops.h>
+#include <limits>
+#include <optional>
+#include <tuple>
+#include <vector>
+#include "../common/dispatch.h"
+#include "../common/host_values.h"
+#include "marching_tets.h"
+
+namespace asset3d::marching_tets {
+namespace {
+using torch::headeronly::ScalarType;
+using torch::stable::new_empty;
+using torch::stable::new_zeros;
+using torch::stable::Tensor;
+using Numbers = std::vector<double>;
+using Mesh = std::tuple<Tensor, Tensor, Tensor>;  // vertices, faces, crossed
+
+constexpr int64_t kMaxIndex = std::numeric_limits<int32_t>::max();
+
+bool is_table(const Tensor& t, int64_t columns) {
+  return t.is_contiguous() && t.dim() == 2 && t.size(1) == columns && t.scalar_type() == ScalarType::Int;
+}
+int64_t words_of(int64_t n) { return (n + 31) / 32; }
+
+// The tensors behind Found, and the step between the two passes: sums of the counts, outputs of that size.
+struct Passes {
+  Tensor marks, counts, sums;
+
+  Passes(const Tensor& like, int64_t n_marks, int64_t n_words)
+      : marks(new_empty(like, {n_marks}, ScalarType::Int)), counts(new_empty(like, {kRows * n_words}, ScalarType::Int)) {}
+
+  Found found() {
+    return {counts.mutable_data_ptr<int32_t>(), nullptr, counts.numel() / kRows, {0, 0, 0}};
+  }
+  uint32_t* mark_words() { return reinterpret_cast<uint32_t*>(marks.mutable_data_ptr<int32_t>()); }
+
+  // Waits for the device: the sizes of the outputs are data.
+  void sum(Found& found) {
+    if (counts.numel() == 0) return;
+    sums = cumulative_sum(counts);
+    found.sums = sums.const_data_ptr<int64_t>();
+    const int64_t n = found.n_words;
+    int64_t last[kRows];
+    last_of_rows(sums, kRows, n, last);
+    for (int r = 0; r < kRows; ++r) found.totals[r] = last[r] - (r ? last[r - 1] : 0);
+    STD_TORCH_CHECK(found.totals[kCrossings] <= kMaxIndex, "marching_tets: more than 2^31 - 1 surface vertices");
+  }
+};
+
+template <typename T>
+Mesh allocate(const Tensor& sdf, const Found& found, Surface<T>& surface) {
+  Tensor vertices = new_empty(sdf, {found.totals[kCrossings], 3});
+  Tensor faces = new_empty(sdf, {found.totals[kSingles] + 2 * found.totals[kDoubles], 3}, ScalarType::Long);
+  Tensor crossed = new_empty(sdf, {found.totals[kCrossings], 2}, ScalarType::Int);
+  surface = {vertices.mutable_data_ptr<T>(), crossed.mutable_data_ptr<int32_t>(), faces.mutable_data_ptr<int64_t>()};
+  return {vertices, faces, crossed};
+}
+
+// The messages a user reads come from asset3d/ops/marching_tets.py; these only keep memory safe.
+template <typename T>
+Args<T> make_args(const Tensor& sdf, const Tensor& vertices, const Tensor& tets, const Tensor& edges,
+                  const Tensor& tet_edges) {
+  STD_TORCH_CHECK(sdf.is_contiguous() && sdf.dim() == 1, "sdf must be contiguous (V)");
+  STD_TORCH_CHECK(vertices.is_contiguous() && vertices.numel() == 3 * sdf.numel(), "vertices must be contiguous (V, 3)");
+  STD_TORCH_CHECK(is_table(tets, 4) && is_table(edges, 2) && is_table(tet_edges, 6) && tet_edges.size(0) == tets.size(0),
+                  "tets (T, 4), edges (E, 2) and tet_edges (T, 6) must be contiguous int32");
+  refuse_non_finite<T>("marching_tets", "sdf", sdf);
+  Args<T> args{};
+  args.sdf = sdf.const_data_ptr<T>();
+  args.vertices = vertices.const_data_ptr<T>();
+  args.tets = tets.const_data_ptr<int32_t>();
+  args.edges = edges.const_data_ptr<int32_t>();
+  args.tet_edges = tet_edges.const_data_ptr<int32_t>();
+  args.n_tets = tets.size(0);
+  args.n_edges = edges.size(0);
+  return args;
+}
+
+Mesh marching_tets(
+    const Tensor& sdf, const Tensor& vertices, const Tensor& tets, const Tensor& edges, const Tensor& tet_edges) {
+  Mesh mesh;
+  for_float_dtype(sdf, [&]<typename T>(T) {
+    Args<T> args = make_args<T>(sdf, vertices, tets, edges, tet_edges);
+    const int64_t n_words = words_of(std::max(args.n_tets, args.n_edges));
+    Passes passes(sdf, kRows * n_words, n_words);
+    args.marks = passes.mark_words();
+    args.found = passes.found();
+    [&] { A3D_ON_DEVICE(sdf, mark, args); }();
+    passes.sum(args.found);
+    mesh = allocate<T>(sdf, args.found, args.surface);
+    A3D_ON_DEVICE(sdf, emit, args);
+  });
+  return mesh;
+}
+
+template <typename T>
+void set_grid(const Numbers& lower, const Numbers& upper, const int64_t size[3], T out_lower[3], T spacing[3]) {
+  STD_TORCH_CHECK(lower.size() == 3 && upper.size() == 3, "lower and upper must have 3 values");
+  for (int d = 0; d < 3; ++d) {
+    out_lower[d] = T(lower[d]);
+    spacing[d] = T((upper[d] - lower[d]) / double(std::max<int64_t>(size[d] - 1, 1)));
+  }
+}
+
+Mesh marching_tets_dense(const Tensor& sdf, Numbers lower, Numbers upper) {
+  STD_TORCH_CHECK(sdf.is_contiguous() && sdf.dim() == 3 && sdf.numel() <= kMaxIndex,
+                  "sdf must be contiguous (X, Y, Z) with at most 2^31 - 1 values");
+  Mesh mesh;
+  for_float_dtype(sdf, [&]<typename T>(T) {
+    refuse_non_finite<T>("marching_tets_dense", "sdf", sdf);
+    DenseArgs<T> args{};
+    args.sdf = sdf.const_data_ptr<T>();
+    for (int d = 0; d < 3; ++d) args.size[d] = sdf.size(d);
+    set_grid(lower, upper, args.size, args.lower, args.spacing);
+    args.row_words = words_of(args.size[2]);
+    const int64_t n_words = args.size[0] * args.size[1] * args.row_words;
+    Passes passes(sdf, 8 * n_words, n_words);
+    args.marks = passes.mark_words();
+    args.found = passes.found();
+    [&] { A3D_ON_DEVICE(sdf, mark_dense, args); }();
+    passes.sum(args.found);
+    mesh = allocate<T>(sdf, args.found, args.surface);
+    A3D_ON_DEVICE(sdf, emit_dense, args);
+  });
+  return mesh;
+}
+
+template <typename T>
+BackwardArgs<T> make_backward(const Tensor& grad, const Tensor& crossed, const Tensor& sdf, Tensor& grad_sdf) {
+  STD_TORCH_CHECK(is_table(crossed, 2) && grad.is_contiguous() && grad.numel() == 3 * crossed.size(0) &&
+                  sdf.is_contiguous(), "gradients of marching_tets must be contiguous (M, 3)");
+  BackwardArgs<T> args{};
+  args.grad_surface = grad.const_data_ptr<T>();
+  args.crossed = crossed.const_data_ptr<int32_t>();
+  args.sdf = sdf.const_data_ptr<T>();
+  args.n_surface = crossed.size(0);
+  args.n_vertices = sdf.numel();
+  args.grad_sdf = grad_sdf.mutable_data_ptr<T>();
+  return args;
+}
+
+std::tuple<Tensor, Tensor> marching_tets_backward(
+    const Tensor& grad, const Tensor& crossed, const Tensor& sdf, const Tensor& vertices) {
+  Tensor grad_sdf = new_zeros(sdf, {sdf.size(0)}), grad_vertices = new_zeros(sdf, {sdf.size(0), 3});
+  STD_TORCH_CHECK(vertices.is_contiguous() && vertices.numel() == 3 * sdf.numel(), "vertices must be contiguous (V, 3)");
+  for_float_dtype(sdf, [&]<typename T>(T) {
+    BackwardArgs<T> args = make_backward<T>(grad, crossed, sdf, grad_sdf);
+    args.vertices = vertices.const_data_ptr<T>();
+    args.grad_vertices = grad_vertices.mutable_data_ptr<T>();
+    A3D_ON_DEVICE(sdf, backward, args);
+  });
+  return {grad_sdf, grad_vertices};
+}
+
+Tensor marching_tets_dense_backward(
+    const Tensor& grad, const Tensor& crossed, const Tensor& sdf, Numbers lower, Numbers upper) {
+  Tensor grad_sdf = new_zeros(sdf, {sdf.size(0), sdf.size(1), sdf.size(2)});
+  for_float_dtype(sdf, [&]<typename T>(T) {
+    BackwardArgs<T> args = make_backward<T>(grad, crossed, sdf, grad_sdf);
+    for (int d = 0; d < 3; ++d) args.size[d] = sdf.size(d);
+    set_grid(lower, upper, args.size, args.lower, args.spacing);
+    A3D_ON_DEVICE(sdf, backward, args);
+  });
+  return grad_sdf;
+}
+
+// On the CPU only: a grid is built once, then moved.
+std::tuple<Tensor, Tensor> tet_grid_edges(const Tensor& tets, int64_t n_vertices) {
+  STD_TORCH_CHECK(is_table(tets, 4) && tets.is_cpu(), "tets must be contiguous (T, 4) int32 on the CPU");
+  STD_TORCH_CHECK(tets.size(0) < (int64_t(1) << 32) / 6 && n_vertices <= kMaxIndex, "tet_grid_edges: grid too large");
+  EdgesArgs args{};
+  args.tets = tets.const_data_ptr<int32_t>();
+  args.n_tets = tets.size(0);
+  args.n_vertices = n_vertices;
+  for (int64_t i = 0; i < 4 * args.n_tets; ++i)
+    STD_TORCH_CHECK(args.tets[i] >= 0 && args.tets[i] < n_vertices, "tet_grid_edges: tet ", i / 4, " has vertex ",
+                    args.tets[i], ", but there are ", n_vertices, " vertices");
+  Tensor tet_edges = new_empty(tets, {args.n_tets, 6});
+  Tensor entries = new_empty(tets, {6 * args.n_tets}, ScalarType::Long);
+  Tensor first = new_zeros(tets, {n_vertices + 1}, ScalarType::Long);
+  Tensor unique = new_zeros(tets, {n_vertices + 1}, ScalarType::Long);
+  args.tet_edges = tet_edges.mutable_data_ptr<int32_t>();
+  args.entries = reinterpret_cast<uint64_t*>(entries.mutable_data_ptr<int64_t>());
+  args.first = first.mutable_data_ptr<int64_t>();
+  args.unique = unique.mutable_data_ptr<int64_t>();
+  sort_edges(args);
+  STD_TORCH_CHECK(args.unique[n_vertices] <= kMaxIndex, "tet_grid_edges: more than 2^31 - 1 edges");
+  Tensor edges = new_empty(tets, {args.unique[n_vertices], 2});
+  write_edges(args, edges.mutable_data_ptr<int32_t>());
+  return {edges, tet_edges};
+}
+}  // namespace
+
+STABLE_TORCH_LIBRARY_FRAGMENT(A3D_LIBRARY, m) {
+  m.def("marching_tets(Tensor sdf, Tensor vertices, Tensor tets, Tensor edges, Tensor tet_edges) "
+        "-> (Tensor, Tensor, Tensor)");
+  m.def("marching_tets_backward(Tensor grad, Tensor crossed, Tensor sdf, Tensor vertices) -> (Tensor, Tensor)");
+  m.def("marching_tets_dense(Tensor sdf, float[] lower, float[] upper) -> (Tensor, Tensor, Tensor)");
+  m.def("marching_tets_dense_backward(Tensor grad, Tensor crossed, Tensor sdf, float[] lower, float[] upper) -> Tensor");
+  m.def("tet_grid_edges(Tensor tets, int n_vertices) -> (Tensor, Tensor)");
+}
+#define A3D_REGISTER(m)                                                              \
+  m.impl("marching_tets", TORCH_BOX(&marching_tets));                                \
+  m.impl("marching_tets_backward", TORCH_BOX(&marching_tets_backward));              \
+  m.impl("marching_tets_dense", TORCH_BOX(&marching_tets_dense));                    \
+  m.impl("marching_tets_dense_backward", TORCH_BOX(&marching_tets_dense_backward))
+STABLE_TORCH_LIBRARY_IMPL(A3D_LIBRARY, CPU, m) {
+  A3D_REGISTER(m);
+  m.impl("tet_grid_edges", TORCH_BOX(&tet_grid_edges));
+}
+#ifdef A3D_CUDA
+STABLE_TORCH_LIBRARY_IMPL(A3D_LIBRARY, CUDA, m) { A3D_REGISTER(m); }
+#endif
+}  // namespace asset3d::marching_tets
