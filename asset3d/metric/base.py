@@ -19,12 +19,15 @@ class Surface:
 
 @dataclass(frozen=True)
 class Comparison:
-    """A result beside the truth; colours are sRGB over white, so that a wrong outline costs in them too."""
+    """A result beside the truth: pictures, surfaces, or both.
 
-    color: Float[Tensor, "B H W 3"]
-    alpha: Float[Tensor, "B H W 1"]
-    target_color: Float[Tensor, "B H W 3"]
-    target_alpha: Float[Tensor, "B H W 1"]
+    Colours are sRGB over white, so that a wrong outline costs in them too.
+    """
+
+    color: Float[Tensor, "B H W 3"] | None = None
+    alpha: Float[Tensor, "B H W 1"] | None = None
+    target_color: Float[Tensor, "B H W 3"] | None = None
+    target_alpha: Float[Tensor, "B H W 1"] | None = None
     surface: Surface | None = None
     target_surface: Surface | None = None
 

@@ -30,4 +30,6 @@ class IouConfig(Config):
 @register("metric", IouConfig)
 class Iou(Metric):
     def __call__(self, comparison: Comparison) -> dict[str, float]:
+        if comparison.color is None:
+            return {}
         return {"mask_iou": mask_iou(comparison.alpha, comparison.target_alpha).mean().item()}

@@ -43,6 +43,8 @@ class PsnrConfig(Config):
 @register("metric", PsnrConfig)
 class Psnr(Metric):
     def __call__(self, comparison: Comparison) -> dict[str, float]:
+        if comparison.color is None:
+            return {}
         either = (comparison.alpha > 0.5) | (comparison.target_alpha > 0.5)
         pair = comparison.color, comparison.target_color
         return {"psnr": psnr(*pair).mean().item(), "psnr_object": psnr(*pair, either).mean().item()}

@@ -65,4 +65,6 @@ class SsimConfig(Config):
 @register("metric", SsimConfig)
 class Ssim(Metric):
     def __call__(self, comparison: Comparison) -> dict[str, float]:
+        if comparison.color is None:
+            return {}
         return {"ssim": ssim(comparison.color, comparison.target_color).mean().item()}
