@@ -277,6 +277,16 @@ class Run:
         _write_json(self._folder.result / "manifest.json", manifest(self.recipe, self._inputs, told, self._folder.result))
         self._result = Result(self._folder.result, artifacts, metrics)
         self._log.emit("run_finished", result=self._folder.result)
+        self._report()
+
+    def _report(self) -> None:
+        """The asset is finished: a page that cannot be drawn is told, and takes nothing away."""
+        from asset3d.report import write_report
+
+        try:
+            write_report(self.path)
+        except Exception as error:
+            self._log.emit("warning", text=f"the report could not be written ({error}); the result is complete")
 
     def _end_badly(self, error: BaseException) -> None:
         if isinstance(error, InputError) and not self._resumed and self._n_saved == 0:

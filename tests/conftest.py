@@ -15,3 +15,26 @@ def shared(*parts: str) -> Path:
     if not path.exists():
         (pytest.fail if os.environ.get("CI") == "true" else pytest.skip)(f"real test data is missing: {path}")
     return path
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item, call):
+    """With CI=true, a skip for anything but a GPU is a failure."""
+    report = yield
+    return _refuse_skip(report)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_make_collect_report(collector):
+    """The same for files that are skipped as a whole."""
+    report = yield
+    return _refuse_skip(report)
+
+
+def _refuse_skip(report):
+    if os.environ.get("CI") == "true" and report.skipped and not hasattr(report, "wasxfail"):
+        reason = report.longrepr[2] if isinstance(report.longrepr, tuple) else str(report.longrepr)
+        if "GPU" not in reason:
+            report.outcome = "failed"
+            report.longrepr = f"with CI=true nothing but a GPU may be missing: {reason}"
+    return report
