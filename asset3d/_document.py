@@ -137,7 +137,7 @@ def _compose(document: Document, text: str) -> Node | None:
 
 def _syntax_message(error: MarkedYAMLError) -> str:
     text = " ".join(str(part) for part in (error.context, error.problem) if part)
-    hint = "; indent with spaces" if "'\\t'" in text else ""
+    hint = "; indent with spaces, not tabs" if "'\\t'" in text else ""
     return f"not YAML: {text}{hint}"
 
 

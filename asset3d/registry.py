@@ -113,6 +113,9 @@ class OneOf:
 
     def __get_pydantic_json_schema__(self, schema, handler):
         choices = [handler(cls.Config.__pydantic_core_schema__) for cls in components(self.kind).values()]
+        for choice in choices:
+            fields = handler.resolve_ref_schema(choice)
+            fields["required"] = sorted({*fields.get("required", []), "type"})
         return {"oneOf": choices, "discriminator": {"propertyName": "type"}}
 
     def parse(self, given: Any, info: core_schema.ValidationInfo) -> Config:
@@ -160,7 +163,7 @@ class _InputPath:
         base = Path.cwd() if text in context.get("given", ()) else Path(context.get("folder", "."))
         path = Path(base, Path(text).expanduser()).absolute()
         if context.get("check_files", True) and not _exists(path):
-            raise _path_error(f"no such file or folder: {path}")
+            raise _path_error(f"no such file or folder: {str(path)[:300]}")
         return path
 
 

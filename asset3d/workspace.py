@@ -149,11 +149,14 @@ def check_empty(path: str | Path) -> None:
     """Refuse an output folder with something in it; what a run killed in its first moment left does not count.
 
     Raises:
-        InputError: it is a file, or not empty.
+        InputError: it is a file, is not empty, or cannot be made.
     """
     path = Path(path)
     if (path.exists() or path.is_symlink()) and not path.is_dir():
         raise InputError(f"output={path}: is a file; give a new or empty folder")
+    above = next(parent for parent in path.absolute().parents if parent.exists())
+    if not above.is_dir() or not os.access(path if path.is_dir() else above, os.W_OK):
+        raise InputError(f"output={path}: cannot be made: {above} is {'not writable' if above.is_dir() else 'a file'}")
     if path.is_dir() and any(name != LOCK and not name.startswith(TEMPORARY) for name in os.listdir(path)):
         hint = f"continue that run with --resume {path}, or " if (path / "recipe.yaml").is_file() else ""
         raise InputError(f"output={path}: the folder is not empty; {hint}give a new or empty folder")

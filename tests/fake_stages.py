@@ -4,8 +4,10 @@ Run as a program it is `python -m asset3d.run` with these stages.
 """
 import os
 import signal
+import subprocess
 import sys
 import time
+from pathlib import Path
 from typing import Annotated, Literal
 
 import torch
@@ -150,6 +152,16 @@ stage:
   - {type: fake_walk, name: second, stride: {from: 1, to: 0.1, until_step: 15}, as: {representation: far}}
   - {type: fake_write, from: {representation: far}}
 """
+
+
+FOLDER = Path(__file__).parent
+
+
+def python(*arguments: str, **options) -> subprocess.CompletedProcess:
+    """Run python with asset3d of this checkout and these stages within reach."""
+    places = [str(FOLDER.parent), str(FOLDER), *filter(None, [os.environ.get("PYTHONPATH")])]
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(places)}
+    return subprocess.run([sys.executable, *arguments], capture_output=True, text=True, env=environment, **options)
 
 
 if __name__ == "__main__":
