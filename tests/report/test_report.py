@@ -4,6 +4,7 @@ import io
 import json
 import re
 import shutil
+import subprocess
 
 import numpy as np
 import pytest
@@ -14,9 +15,8 @@ from asset3d.report import write_report
 from asset3d.report.chart import buckets, is_logarithmic, line_chart, number
 from asset3d.report.page import quantity, seconds
 from asset3d.report.record import read_run
-from asset3d.report.turntable import FRAMES_PER_SECOND
 
-from tests.report.conftest import BLUE, RED
+from tests.report.conftest import BLUE, RED, draw
 
 
 def test_times_do_not_count_the_gap_before_a_resume(run_folder):
@@ -89,16 +89,24 @@ def test_differences_are_drawn_four_times_as_strong(run_folder):
 def test_the_film_has_every_frame(run_folder):
     imageio_ffmpeg = pytest.importorskip("imageio_ffmpeg")
     write_report(run_folder)
-    reader = imageio_ffmpeg.read_frames(str(run_folder / "result/turntable.mp4"))
-    meta = next(reader)
-    frames = [np.frombuffer(frame, np.uint8).reshape(64, 64, 3) for frame in reader]
-    assert meta["size"] == (64, 64) and meta["fps"] == FRAMES_PER_SECOND and len(frames) == 12
+    film = run_folder / "result/turntable.mp4"
+    command = [imageio_ffmpeg.get_ffmpeg_exe(), "-v", "error", "-i", film, "-f", "rawvideo", "-pix_fmt", "rgb24", "-"]
+    frames = np.frombuffer(subprocess.run(command, stdout=subprocess.PIPE, check=True).stdout, np.uint8)
+    frames = frames.reshape(-1, 64, 64, 3)
+    assert len(frames) == 12
     for frame, color in ((frames[2], RED), (frames[9], BLUE)):
         # H.264 at crf 20 with chroma at half the resolution: within 12 of 255 in the middle of the rectangle
         assert np.abs(frame[32, 32].astype(int) - color).max() <= 12
-    first = (run_folder / "result/turntable.mp4").read_bytes()
+    first = film.read_bytes()
     write_report(run_folder)
-    assert (run_folder / "result/turntable.mp4").read_bytes() == first
+    assert film.read_bytes() == first
+
+
+def test_an_encoder_that_fails_says_why(run_folder):
+    for frame in (run_folder / "stages/02-judge").glob("turntable_*.png"):
+        draw(frame, RED, size=63)
+    with pytest.raises(OSError, match="turntable failed: .*not divisible by 2"):
+        write_report(run_folder)
 
 
 def test_without_an_encoder_there_is_a_strip(run_folder, monkeypatch):
