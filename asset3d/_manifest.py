@@ -12,6 +12,9 @@ from asset3d.workspace import tree_hash
 PACKAGES = ("torch", "numpy", "pydantic", "safetensors", "trimesh", "xatlas", "pillow", "scipy",
             "fast-simplification")
 
+NOT_HASHED = ("manifest.json", "report.html", "turntable.mp4")
+"""Files of the result folder that are written after the manifest; the report tells times, and differs between runs."""
+
 
 def input_paths(recipe: Recipe) -> Iterator[tuple[str, Path]]:
     """(STAGE_NAME.field, path) of every file or folder that a recipe reads."""
@@ -35,7 +38,7 @@ def input_hashes(recipe: Recipe, run_folder: Path) -> dict[str, dict[str, str]]:
 def manifest(recipe: Recipe, inputs: dict, told: dict, result: Path) -> dict:
     """The content of manifest.json; `told` is what stages said about themselves, by stage."""
     files = {path.relative_to(result).as_posix(): tree_hash(path) for path in sorted(result.rglob("*"))
-             if path.is_file() and path.name != "manifest.json"}
+             if path.is_file() and path.name not in NOT_HASHED}
     versions = {"asset3d": __version__, "python": platform.python_version()} | {p: _version(p) for p in PACKAGES}
     told_by_user = recipe.model_dump(by_alias=True, exclude={"checkpoint_every"})  # which does not change the result
     return {"versions": versions, "recipe": _portable(told_by_user), "seed": recipe.seed, "device": recipe.device,

@@ -85,7 +85,8 @@ class Lines:
         self.say(f"{event['stage']}: {event.get('text', '')}")
 
     def on_warning(self, event: dict) -> None:
-        self.say(f"warning: {event['stage']}: {event.get('text', '')}")
+        where = f"{event['stage']}: " if "stage" in event else ""
+        self.say(f"warning: {where}{event.get('text', '')}")
 
     def on_metric(self, event: dict) -> None:
         values = {key: value for key, value in event.items() if key not in ("time", "kind", "stage")}

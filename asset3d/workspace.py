@@ -174,7 +174,7 @@ def _take_lock(path: Path) -> int:
 
 
 def tree_hash(path: Path, skip: Path | None = None) -> str:
-    """SHA-256 of a file, or of the names and contents of every file under a folder (but under `skip`)."""
+    """SHA-256 of a file, or of the names and contents of every file under a folder, but for the file or folder `skip`."""
     if path.is_file():
         with open(path, "rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest() if hasattr(hashlib, "file_digest") else \
@@ -184,7 +184,7 @@ def tree_hash(path: Path, skip: Path | None = None) -> str:
         folders[:] = sorted(name for name in folders if Path(folder, name) != skip)
         for name in sorted(files):
             file = Path(folder, name)
-            if file.is_file():
+            if file.is_file() and file != skip:
                 digest.update(f"{file.relative_to(path).as_posix()}\0{tree_hash(file)}\n".encode(errors="replace"))
     return digest.hexdigest()
 

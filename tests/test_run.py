@@ -1,0 +1,388 @@
+"""Runs: the same bytes whatever happens on the way, a clean stop, and an honest end."""
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import fake_stages
+import pytest
+import torch
+
+import asset3d
+from asset3d import Cancelled, Diverged, InputError, Run, events
+from asset3d.errors import CheckpointError, DiskFull, FolderInUse
+from asset3d.run import main
+from asset3d.workspace import tree_hash
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "v.txt").write_text("hello")
+    (tmp_path / "r.yaml").write_text(fake_stages.RECIPE)
+    return tmp_path
+
+
+def walk(output: str | Path, **arguments) -> Run:
+    return Run("r.yaml", output, **{"views": "v.txt"} | arguments)
+
+
+def hash_of(output: str | Path) -> str:
+    """Of all that a run makes; only the report tells times."""
+    result = Path(output, "result")
+    return tree_hash(result, skip=result / "report.html")
+
+
+@pytest.fixture
+def expected(folder):
+    """The bytes of an undisturbed run."""
+    walk("whole").result
+    return hash_of("whole")
+
+
+# ------------------------------------------------------------------------------------------------ the same bytes
+
+
+def test_twice_the_same_bytes(folder, expected):
+    run = walk("again")
+    states = list(run)
+    assert hash_of("again") == expected
+    assert [(s.stage, s.step, s.n_steps) for s in states] == [
+        *(("first", i, 20) for i in range(1, 21)), *(("second", i, 20) for i in range(1, 21)), ("fake_write", 1, 1)]
+    assert states[-1].index == 3 and states[-1].n_stages == 4
+    walk("other", seed=1).result
+    assert hash_of("other") != expected
+
+
+def test_same_bytes_in_another_process(folder, expected):
+    done = fake_stages.python(str(fake_stages.FOLDER / "fake_stages.py"), "r.yaml", "views=v.txt", "output=o", cwd=folder)
+    assert done.returncode == 0 and done.stdout == f"{folder / 'o' / 'result'}\n"
+    assert hash_of("o") == expected
+
+
+@pytest.mark.parametrize("every", [1, 2, 7, 1000])
+def test_checkpoints_do_not_change_the_result(folder, expected, every):
+    walk("o", checkpoint_every=every).result
+    assert hash_of("o") == expected
+
+
+@pytest.mark.parametrize("every", [None, 4])
+def test_stopping_anywhere_does_not_change_the_result(folder, expected, every):
+    """Stopped by the host after every third step, and continued each time."""
+    run, steps = walk("o", checkpoint_every=every), []
+    while True:
+        taken = [state for _, state in zip(range(3), run)]
+        run.close()
+        steps += [(state.stage, state.step) for state in taken]
+        if len(taken) < 3:
+            break
+        run = Run.resume("o")
+    assert hash_of("o") == expected
+    assert len(steps) == len(set(steps)) == 41, "no step is done twice"
+
+
+def test_finished_run_can_be_resumed(folder, expected):
+    walk("o").result
+    run = Run.resume("o")
+    assert torch.equal(run.result.far, walk("p").result.far)
+    assert hash_of("o") == expected
+
+
+def test_deleted_checkpoints_are_made_again(folder, expected):
+    """The result of a stage whose checkpoints are all damaged comes again from the start of that stage."""
+    walk("o").result
+    for file in Path("o/stages").rglob("state.safetensors"):
+        os.truncate(file, 20)
+    warnings = []
+    Run.resume("o", listeners=[lambda e: e["kind"] == "warning" and warnings.append(e["text"])]).result
+    assert hash_of("o") == expected
+    assert len(warnings) == 3 and all("is damaged" in w and "continuing from the start of the stage" in w for w in warnings)
+
+
+def test_damaged_checkpoint_falls_back_and_says_so(folder, expected):
+    run = walk("o", checkpoint_every=5)
+    for state in run:
+        if (state.stage, state.step) == ("second", 12):
+            break
+    run.close()
+    newest = sorted(Path("o/stages/03-second/checkpoints").iterdir())[-1]
+    assert newest.name == "step-00000012"
+    os.truncate(newest / "state.safetensors", 100)
+    log = []
+    Run.resume("o", listeners=[log.append]).result
+    said = [event["text"] for event in log if event["kind"] == "warning"]
+    assert said == [f"checkpoint {newest.absolute()} is damaged (state.safetensors is not the file that was saved); "
+                    "continuing from its checkpoint at step 10"]
+    assert hash_of("o") == expected
+
+
+def test_notes_survive(folder):
+    """Numbers told before an interruption are in metrics.json and manifest.json all the same."""
+    run = walk("o")
+    next(run)
+    run.close()
+    result = Run.resume("o").result
+    assert result.metrics == {"fake_read": {"length": 5}}
+    manifest = json.loads((result.folder / "manifest.json").read_text())
+    assert manifest["stages"] == {"fake_write": {"size": 64}}
+    assert manifest["inputs"]["fake_read.views"]["name"] == "v.txt"
+    assert manifest["threads"] >= 2 and manifest["seed"] == 0 and manifest["versions"]["torch"] == torch.__version__
+    assert manifest["files"].keys() == {"metrics.json", "walk.bin"}
+    assert str(folder) not in (result.folder / "manifest.json").read_text()
+
+
+def test_number_of_threads_is_kept(folder):
+    run = walk("o", threads=3)
+    next(run)
+    run.close()
+    resumed = Run.resume("o")
+    assert resumed.recipe.threads == 3
+    assert "threads: 3" in Path("o/recipe.yaml").read_text()
+
+
+def test_global_switches_are_given_back(folder):
+    threads, seen = torch.get_num_threads(), []
+
+    def tap(name, step, value):
+        seen.append((torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()))
+        return value
+
+    run = Run("r.yaml", "o", tap=tap, views="v.txt", threads=threads + 1)
+    for _ in run:
+        assert torch.get_num_threads() == threads and not torch.are_deterministic_algorithms_enabled()
+    assert set(seen) == {(threads + 1, True)}
+
+
+@pytest.mark.parametrize("seed", [1, 2])
+def test_kill_storm(folder, seed):
+    """25 kills for each of two seeds; see kill_storm.py."""
+    done = fake_stages.python(str(fake_stages.FOLDER / "kill_storm.py"), str(folder), "25", str(seed), "0.25", "r.yaml",
+                              "views=v.txt", "steps=30", "checkpoint_every=3", "first.size=20000", "first.pause=0.004",
+                              "second.size=20000")
+    assert done.returncode == 0, done.stderr + (folder / "log.txt").read_text()[-2000:]
+    count = json.loads(done.stdout)
+    print(count)
+    assert count["kills"] >= 25 and count["different"] == 0 and count["left_behind"] == 0
+    assert count["half_written"] >= 3, "some kills must fall into the writing of a file"
+    assert count["resumed"] >= 15
+
+
+# ------------------------------------------------------------------------------------------------------- stopping
+
+
+@pytest.mark.parametrize("how, status", [("interrupt", 130), ("terminate", 143)])
+def test_signals_stop_after_the_step(folder, capfd, how, status):
+    before = signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)
+    assert main(["r.yaml", "views=v.txt", "output=o", "second.fail_at=7", f"second.failure={how}"]) == status
+    assert f"stopped; continue with --resume {folder / 'o'}" in capfd.readouterr().err
+    assert (signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)) == before
+    assert [p.name for p in Path("o/stages/03-second/checkpoints").iterdir()] == ["step-00000008"]
+    log = events.read("o/events.jsonl")
+    assert [e["kind"] for e in log[-2:]] == ["checkpoint", "cancelled"]
+    assert main(["--resume", "o"]) == 0
+    assert [e["step"] for e in events.read("o/events.jsonl") if e.get("stage") == "second" and e["kind"] == "step"] == [
+        *range(20)]
+
+
+def test_interrupt_from_outside(folder):
+    """A process of its own, stopped by Ctrl-C while it runs; its lock is gone and it can be continued."""
+    command = [sys.executable, str(fake_stages.FOLDER / "fake_stages.py"), "r.yaml", "views=v.txt", "output=o", "first.pause=0.02",
+               "steps=5000"]
+    environment = os.environ | {"PYTHONPATH": str(fake_stages.FOLDER.parent)}
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment)
+    wait_for(lambda: Path("o/events.jsonl").exists() and '"step"' in Path("o/events.jsonl").read_text(), process)
+    with pytest.raises(FolderInUse):
+        Run.resume("o").result
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate(timeout=60)
+    assert process.returncode == 130 and "Traceback" not in err
+    run = Run.resume("o")
+    state = next(run)
+    assert state.stage == "first" and state.step > 1
+    run.close()
+
+
+def test_closed_pipe_stops_the_run(folder):
+    """Who asked for --events went away: a checkpoint is written and the run ends as if it were terminated."""
+    command = [sys.executable, str(fake_stages.FOLDER / "fake_stages.py"), "--events", "r.yaml", "views=v.txt", "output=o",
+               "first.pause=0.01", "steps=5000"]
+    environment = os.environ | {"PYTHONPATH": str(fake_stages.FOLDER.parent)}
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment)
+    assert json.loads(process.stdout.readline())["kind"] == "run_started"
+    while json.loads(process.stdout.readline())["kind"] != "step":
+        pass
+    process.stdout.close()
+    process.wait(timeout=60)
+    err = process.stderr.read()
+    process.stderr.close()
+    assert process.returncode == 143 and "Traceback" not in err and "BrokenPipe" not in err
+    assert list(Path("o/stages/02-first/checkpoints").iterdir())
+
+
+def wait_for(condition, process) -> None:
+    for _ in range(3000):
+        if condition():
+            return
+        if process.poll() is not None:
+            raise AssertionError(process.communicate())
+        time.sleep(0.02)
+    raise AssertionError("waited for a minute")
+
+
+def test_cancel_from_the_host(folder, expected):
+    run = walk("o")
+    with pytest.raises(Cancelled) as caught:
+        for state in run:
+            if state.step == 5:
+                run.cancel()
+    assert caught.value.exit_code == 130
+    with pytest.raises(Cancelled, match="stopped before its end"):
+        run.result
+    Run.resume("o").result
+    assert hash_of("o") == expected
+
+
+def test_cancel_inside_a_long_start(folder):
+    run = walk("o")
+    run.cancel(143)
+    with pytest.raises(Cancelled):
+        next(run)
+
+
+# ------------------------------------------------------------------------------------------------------ bad ends
+
+
+def test_failures(folder, capfd):
+    base = ["r.yaml", "views=v.txt", "second.fail_at=3"]
+    assert main([*base, "output=a", "second.failure=diverged"]) == 1
+    err = capfd.readouterr().err
+    assert "stage 'second': loss was nan at step 3; lower the stride" in err and "Traceback" not in err
+    assert events.read("a/events.jsonl")[-1]["error"] == "Diverged"
+    assert main([*base, "output=b", "second.failure=bug"]) == 1
+    err = capfd.readouterr().err
+    assert "Traceback" in err and "please report it; continue with --resume" in err
+
+
+def test_diverged_tells_term_and_step(folder):
+    with pytest.raises(Diverged) as caught:
+        walk("o", **{"second.fail_at": 3}).result
+    assert (caught.value.term, caught.value.step) == ("loss", 3)
+
+
+def test_refused_input_leaves_nothing(folder, capfd):
+    Path("bad.txt").write_text("BAD")
+    Path("empty").mkdir()
+    before = sorted(folder.rglob("*"))
+    assert main(["r.yaml", "views=bad.txt", "output=new/o"]) == 2
+    assert main(["r.yaml", "views=bad.txt", "output=empty"]) == 2
+    assert "bad.txt: is bad; give a good one" in capfd.readouterr().err
+    assert sorted(folder.rglob("*")) == [*before, folder / "new"] or sorted(folder.rglob("*")) == sorted([*before, folder / "new"])
+
+
+def test_late_refusal_keeps_what_was_done(folder):
+    with pytest.raises(InputError):
+        walk("o", **{"second.fail_at": 3, "second.failure": "input"}).result
+    assert Path("o/stages/02-first/checkpoints").exists()
+
+
+def test_full_disk(folder, expected, monkeypatch):
+    """The disk fills up in the middle of a run; with space again, the run continues to the same bytes."""
+    import errno
+
+    run = walk("o", checkpoint_every=4)
+    for state in run:
+        if (state.stage, state.step) == ("second", 6):
+            break
+
+    def full(descriptor):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(DiskFull, match="no space left"):
+        run.result
+    monkeypatch.undo()
+    monkeypatch.chdir(folder)
+    Run.resume("o").result
+    assert hash_of("o") == expected
+
+
+def test_changed_input_is_noticed(folder):
+    run = walk("o")
+    next(run)
+    run.close()
+    Path("v.txt").write_text("other")
+    with pytest.raises(InputError, match="fake_read.views changed since the run began"):
+        Run.resume("o").result
+
+
+def test_edited_recipe_is_noticed(folder):
+    run = walk("o")
+    next(run)
+    run.close()
+    file = Path("o/recipe.yaml")
+    file.write_text(file.read_text().replace("seed: 0", "seed: 1"))
+    with pytest.raises(CheckpointError, match="belongs to another recipe"):
+        Run.resume("o").result
+
+
+def test_nan_can_be_put_anywhere(folder):
+    """What tests of roll-back use: a value on its way through the stage is replaced."""
+    poison = lambda name, step, value: value * float("nan") if (name, step) == ("loss", 4) else value
+    states = list(Run("r.yaml", "o", tap=poison, views="v.txt"))
+    assert [s.step for s in states if s.metrics.get("loss") != s.metrics.get("loss")] == [5, 5]
+    assert [e["metrics"]["loss"] for e in events.read("o/events.jsonl") if e.get("step") == 4 and e["kind"] == "step"] == [
+        "nan", "nan"]
+
+
+def test_resume_refuses_other_arguments(folder, capfd):
+    assert main(["--resume", "o"]) == 2
+    assert "no run was started here" in capfd.readouterr().err
+    walk("o").result
+    assert main(["--resume", "o", "seed=3"]) == 2
+    assert "a run continues as it began" in capfd.readouterr().err
+
+
+# ---------------------------------------------------------------------------------------------- telling and asking
+
+
+def test_events_on_stdout(folder, capfd):
+    assert main(["--events", "r.yaml", "views=v.txt", "output=o"]) == 0
+    out, err = capfd.readouterr()
+    lines = [json.loads(line) for line in out.splitlines()]
+    assert lines == [json.loads(line) for line in Path("o/events.jsonl").read_text().splitlines()]
+    assert lines[0]["kind"] == "run_started" and lines[-1] | {"time": 0} == {
+        "time": 0, "kind": "run_finished", "result": str(folder / "o" / "result")}
+    assert "[2/4] first: 20 steps" in err
+
+
+def test_curves_have_every_step_once(folder):
+    run = walk("o", checkpoint_every=4)
+    for state in run:
+        if state.step == 10:
+            break
+    del run  # like a kill, but for the checkpoint
+    with open("o/events.jsonl", "a") as file:
+        file.write('{"kind": "step", "stage": "fir')
+    Run.resume("o").result
+    curves = events.metrics_over_steps("o/events.jsonl")
+    assert [step for step, _ in curves["first"]["loss"]] == [*range(20)]
+    assert curves == events.metrics_over_steps("o/events.jsonl")
+    walk("p").result
+    assert events.metrics_over_steps("p/events.jsonl") == curves
+
+
+def test_default_output(folder):
+    run = Run("r.yaml", views="v.txt")
+    assert run.path.parent == folder / "outputs" / "walk" and not run.path.exists()
+    run.result
+    assert (run.path / "recipe.yaml").exists()
+
+
+def test_result_by_name(folder):
+    result = asset3d.Run("r.yaml", "o", views="v.txt").result
+    assert result.asset == folder / "o" / "result" / "walk.bin" and result.asset.stat().st_size == 64 * 8
+    with pytest.raises(AttributeError, match="has no artifact 'mesh'; it has asset, far, representation, views"):
+        result.mesh
