@@ -32,6 +32,7 @@ SIMD_UNIT = """#include <algorithm>
 #include <cstdint>
 #include <cstring>
 #pragma GCC diagnostic ignored "-Wuninitialized"
+#pragma GCC diagnostic ignored "-Wmaybe-uninitialized"
 {immintrin}#define A3D_ISA {isa}
 #define A3D_ISA_LANES {lanes}
 {target}#include "{source}"

@@ -10,13 +10,13 @@ constexpr int kLanes = 8;
 struct Mask { __m256i v; };  // each lane all ones or all zeros
 struct Float {
   __m256 v;
-  A3D_LANE Float() : v(_mm256_setzero_ps()) {}
+  Float() = default;  // trivial: GCC compiles implicit constructors for the default target
   A3D_LANE Float(__m256 x) : v(x) {}
   A3D_LANE Float(float x) : v(_mm256_set1_ps(x)) {}
 };
 struct Int {  // also holds unsigned 32-bit values: + - * & | ^ << are the same
   __m256i v;
-  A3D_LANE Int() : v(_mm256_setzero_si256()) {}
+  Int() = default;
   A3D_LANE Int(__m256i x) : v(x) {}
   A3D_LANE Int(int32_t x) : v(_mm256_set1_epi32(x)) {}
   A3D_LANE Int(uint32_t x) : v(_mm256_set1_epi32(int32_t(x))) {}

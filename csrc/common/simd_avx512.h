@@ -10,13 +10,13 @@ constexpr int kLanes = 16;
 struct Mask { __mmask16 v; };
 struct Float {
   __m512 v;
-  A3D_LANE Float() : v(_mm512_setzero_ps()) {}
+  Float() = default;  // trivial: GCC compiles implicit constructors for the default target
   A3D_LANE Float(__m512 x) : v(x) {}
   A3D_LANE Float(float x) : v(_mm512_set1_ps(x)) {}
 };
 struct Int {  // also holds unsigned 32-bit values: + - * & | ^ << are the same
   __m512i v;
-  A3D_LANE Int() : v(_mm512_setzero_si512()) {}
+  Int() = default;
   A3D_LANE Int(__m512i x) : v(x) {}
   A3D_LANE Int(int32_t x) : v(_mm512_set1_epi32(x)) {}
   A3D_LANE Int(uint32_t x) : v(_mm512_set1_epi32(int32_t(x))) {}
@@ -59,6 +59,15 @@ A3D_LANE void store_pairs(float* p, Float first, Float second) {
   const __m512i high = _mm512_setr_epi32(8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31);
   _mm512_storeu_ps(p, _mm512_permutex2var_ps(first.v, low, second.v));
   _mm512_storeu_ps(p + 16, _mm512_permutex2var_ps(first.v, high, second.v));
+}
+
+A3D_LANE void scatter_pairs(float* p, Int i, Float first, Float second, Mask m) {
+  const __m512i low = _mm512_setr_epi32(0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23);
+  const __m512i high = _mm512_setr_epi32(8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31);
+  const __m512d front = _mm512_castps_pd(_mm512_permutex2var_ps(first.v, low, second.v));
+  const __m512d back = _mm512_castps_pd(_mm512_permutex2var_ps(first.v, high, second.v));
+  _mm512_mask_i32scatter_pd(p, __mmask8(m.v), _mm512_castsi512_si256(i.v), front, 8);
+  _mm512_mask_i32scatter_pd(p, __mmask8(m.v >> 8), _mm512_extracti64x4_epi64(i.v, 1), back, 8);
 }
 
 A3D_LANE Float operator+(Float a, Float b) { return _mm512_add_ps(a.v, b.v); }

@@ -14,12 +14,12 @@ constexpr int kLanes = 4;
 struct Mask { int32_t v[kLanes]; };  // each lane 0 or -1
 struct Float {
   float v[kLanes];
-  A3D_LANE Float() : Float(0.0f) {}
+  Float() = default;
   A3D_LANE Float(float x) { for (float& lane : v) lane = x; }
 };
 struct Int {  // also holds unsigned 32-bit values
   int32_t v[kLanes];
-  A3D_LANE Int() : Int(int32_t(0)) {}
+  Int() = default;
   A3D_LANE Int(int32_t x) { for (int32_t& lane : v) lane = x; }
   A3D_LANE Int(uint32_t x) : Int(int32_t(x)) {}
 };

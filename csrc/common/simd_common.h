@@ -1,7 +1,7 @@
 #pragma once
 // What follows from the operations that each instruction set defines. All of them together:
 //   Float Int Mask kLanes; load store (with a mask: other lanes are zero, or kept); gather scatter (mask); gather_pairs
-//   (elements 2i and 2i + 1) store_pairs; compress_store (the lanes of a mask, packed; returns how many);
+//   (elements 2i and 2i + 1) store_pairs scatter_pairs; compress_store (the lanes of a mask, packed; returns how many);
 //   + - * / fma fms min max abs sqrt floor ceil; integers + - * & | ^ << and >> (logical); < <= > >= == != & | ^ ~;
 //   select to_int (truncates) to_float bits_of float_of_bits lane_numbers first_lanes bits mask_of_bits;
 //   any all none count; reduce_add reduce_min reduce_max; rows_of_3 (loads kLanes points x y z).
@@ -45,6 +45,19 @@ template <typename Scalar, typename Vector> A3D_LANE int compress_loop(Scalar* p
 }
 A3D_LANE int compress_store(float* p, Float a, Mask m) { return compress_loop(p, a, m); }
 A3D_LANE int compress_store(int32_t* p, Int a, Mask m) { return compress_loop(p, a, m); }
+
+A3D_LANE void scatter_pairs(float* p, Int i, Float first, Float second, Mask m) {
+  float a[kLanes], b[kLanes];
+  int32_t index[kLanes];
+  store(a, first);
+  store(b, second);
+  store(index, i);
+  for (uint32_t rest = bits(m); rest; rest &= rest - 1) {
+    const int lane = __builtin_ctz(rest);
+    p[2 * int64_t(index[lane])] = a[lane];
+    p[2 * int64_t(index[lane]) + 1] = b[lane];
+  }
+}
 
 A3D_LANE float reduce_add(Float a) { return fold(a, [](float x, float y) { return x + y; }); }
 A3D_LANE float reduce_min(Float a) { return fold(a, [](float x, float y) { return x < y ? x : y; }); }
