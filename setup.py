@@ -9,8 +9,11 @@ includes it (see csrc/common/simd.h).
 """
 import os
 import platform
+import re
 import shutil
+import subprocess
 from glob import glob
+from pathlib import Path
 
 import pybind11
 import torch
@@ -55,9 +58,9 @@ def generated(folder: str, source: str, text: str) -> str:
     """Write a unit that includes `source`; an unchanged one keeps its time stamp, so that ninja skips it."""
     unit = os.path.join("build", folder, source.replace("/", "_").removesuffix(".cpp") + ".cpp")
     os.makedirs(os.path.dirname(unit), exist_ok=True)
-    if not os.path.exists(unit) or open(unit).read() != text:
-        with open(unit, "w") as file:
-            file.write(text)
+    path = Path(unit)
+    if not path.exists() or path.read_text() != text:
+        path.write_text(text)
     return unit
 
 
@@ -84,6 +87,15 @@ def extension(name: str, files: list[str], cuda: bool = False, defines: tuple[st
         extra_compile_args={"cxx": FLAGS + sanitize + flags, "nvcc": NVCC_FLAGS + flags})
 
 
+def refuse_shared_code(unit: Path) -> None:
+    """Stop if an object for one instruction set holds code that the linker may give to any machine (see simd.h)."""
+    symbols = subprocess.run(["nm", "-C", "--defined-only", str(unit)], capture_output=True, text=True, check=True).stdout
+    weak = re.findall(r"^\S+ [WVu] (.*)$", symbols, re.M)
+    shared = [name for name in weak if "::avx2::" not in name and "::avx512::" not in name]
+    if shared:
+        raise SystemExit(f"{unit}: code outside namespace A3D_ISA, mark it A3D_FN or static: {', '.join(shared)}")
+
+
 class Build(BuildExtension):
     """One object folder per extension: the two compile the same files with different flags."""
 
@@ -91,6 +103,9 @@ class Build(BuildExtension):
         shared, self.build_temp = self.build_temp, os.path.join(self.build_temp, ext.name)
         try:
             super().build_extension(ext)
+            if shutil.which("nm") and os.environ.get("ASSET3D_SANITIZE") != "1":
+                for unit in Path(self.build_temp).glob("**/simd/avx*/*.o"):
+                    refuse_shared_code(unit)
         finally:
             self.build_temp = shared
 

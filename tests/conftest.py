@@ -34,7 +34,7 @@ def pytest_make_collect_report(collector):
 def _refuse_skip(report):
     if os.environ.get("CI") == "true" and report.skipped and not hasattr(report, "wasxfail"):
         reason = report.longrepr[2] if isinstance(report.longrepr, tuple) else str(report.longrepr)
-        if "GPU" not in reason:
+        if "GPU" not in reason and "CUDA device" not in reason:
             report.outcome = "failed"
             report.longrepr = f"with CI=true nothing but a GPU may be missing: {reason}"
     return report

@@ -14,8 +14,8 @@
 // in the environment overrides the choice. float32 only; float64 (for gradcheck) stays a scalar loop. Scalar helpers
 // from *_math.h must be A3D_FN: always inlined here. An out-of-line inline function or template that is not in
 // namespace A3D_ISA would be merged by the linker with the copy that other files use, and a machine without AVX-512
-// could end up running AVX-512 code: tests/ops/test_simd.py looks for such symbols in the objects, and as a second
-// line of defence setup.py puts the baseline objects first in link order, since the first copy wins.
+// could end up running AVX-512 code: setup.py stops the build if it finds such a symbol, and as a second line of
+// defence it puts the baseline objects first in link order, since the first copy wins.
 #include <algorithm>
 #include <cmath>
 #include <cstdint>

@@ -1,7 +1,4 @@
-"""What the tests of every operator share: devices, the emulated CUDA schedule, and the checks that all must pass.
-
-`device` is "cpu", "cuda", or "emulated": the CUDA kernels run by the CPU emulator under `emulated()`.
-"""
+"""What the tests of every operator share: devices, the CUDA schedule under the emulator, the check of compilation."""
 import contextlib
 import os
 

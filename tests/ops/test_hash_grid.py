@@ -1,4 +1,5 @@
 """hash_grid_encode: reference, derivatives, layout of tiny-cuda-nn, refusals, determinism, the CUDA schedule emulated."""
+import os
 import subprocess
 import sys
 
@@ -221,7 +222,6 @@ torch.save(all_derivatives(77, 2), {path!r})
 @pytest.mark.parametrize("isa", ["baseline", "avx2"])
 def test_instruction_sets_agree(isa, tmp_path, monkeypatch):
     path = tmp_path / "result.pt"
-    import os
     environment = dict(os.environ, ASSET3D_ISA=isa, PYTHONPATH=os.pathsep.join(sys.path))
     subprocess.run([sys.executable, "-c", ISA_PROGRAM.format(path=str(path))], env=environment, check=True)
     for got, want in zip(torch.load(path), all_derivatives(77, 2)):
