@@ -83,6 +83,53 @@ def _antialias_backward(ctx, grad_out):
     return grad_color, grad_positions, None, None
 
 
+def _mip_texels(height, width, n_levels):
+    texels = 0
+    for _ in range(n_levels - 1):
+        height, width = max(height // 2, 1), max(width // 2, 1)
+        texels += height * width
+    return texels
+
+
+@torch.library.register_fake("asset3d::mip_chain")
+def _(texture, n_levels):
+    batch, height, width, channels = texture.shape
+    return texture.new_empty(batch, _mip_texels(height, width, n_levels), channels)
+
+
+@torch.library.register_fake("asset3d::mip_chain_backward")
+def _(grad_mips, height, width, n_levels):
+    return grad_mips.new_empty(grad_mips.shape[0], height, width, grad_mips.shape[2])
+
+
+def _mip_chain_save(ctx, inputs, output):
+    ctx.size, ctx.n_levels = inputs[0].shape[1:3], inputs[1]
+
+
+def _mip_chain_backward(ctx, grad):
+    return _OPS.mip_chain_backward(grad.contiguous(), *ctx.size, ctx.n_levels), None
+
+
+@torch.library.register_fake("asset3d::texture")
+def _(texture, mips, uv, uv_da, n_levels, filter, boundary):
+    return texture.new_empty(*uv.shape[:3], texture.shape[3])
+
+
+@torch.library.register_fake("asset3d::texture_backward")
+def _(grad_out, texture, mips, uv, uv_da, n_levels, filter, boundary):
+    return tuple(torch.empty_like(t) for t in (texture, mips, uv, uv_da))
+
+
+def _texture_save(ctx, inputs, output):
+    ctx.save_for_backward(*inputs[:4])
+    ctx.modes = inputs[4:]
+
+
+def _texture_backward(ctx, grad_out):
+    grads = _OPS.texture_backward(grad_out.contiguous(), *ctx.saved_tensors, *ctx.modes)
+    return *grads, None, None, None
+
+
 def _refuse_second_derivative(op: str):
     def backward(ctx, *grads):
         raise NotImplementedError(f"{op} has no second derivative: detach its first, or difference it")
@@ -93,5 +140,7 @@ def _refuse_second_derivative(op: str):
 torch.library.register_autograd("asset3d::rasterize", _rasterize_backward, setup_context=_rasterize_save)
 torch.library.register_autograd("asset3d::interpolate", _interpolate_backward, setup_context=_interpolate_save)
 torch.library.register_autograd("asset3d::antialias", _antialias_backward, setup_context=_antialias_save)
-for _op in ("rasterize", "interpolate", "antialias"):
+torch.library.register_autograd("asset3d::mip_chain", _mip_chain_backward, setup_context=_mip_chain_save)
+torch.library.register_autograd("asset3d::texture", _texture_backward, setup_context=_texture_save)
+for _op in ("rasterize", "interpolate", "antialias", "mip_chain", "texture"):
     _refuse_second_derivative(_op)

@@ -102,6 +102,60 @@ def face_topology_reference(faces):
     return ring.reshape(-1, 3).to(torch.int32)
 
 
+def mip_levels_reference(texture, n_levels):
+    """The texture and its smaller levels, each the average of the one before."""
+    levels = [texture]
+    for _ in range(n_levels - 1):
+        _, height, width, _ = levels[-1].shape
+        window = (min(height, 2), min(width, 2))
+        levels.append(torch.nn.functional.avg_pool2d(levels[-1].movedim(3, 1), window, window).movedim(1, 3))
+    return levels
+
+
+def _texel_index(index, size, boundary):
+    outside = (index < 0) | (index >= size)
+    if boundary == "wrap":
+        return index % size, torch.zeros_like(outside)
+    return index.clamp(0, size - 1), outside & (boundary == "zero")
+
+
+def _look_up(texture, uv, nearest, boundary):
+    """One level of a texture (B or 1, H, W, C) at uv (B, h, w, 2)."""
+    size = torch.tensor([texture.shape[2], texture.shape[1]], dtype=uv.dtype, device=uv.device)
+    at = (uv - uv.detach().floor() if boundary == "wrap" else uv) * size - (0 if nearest else 0.5)
+    lower = at.detach().floor()
+    fraction = at - lower
+    batch = torch.arange(len(uv), device=uv.device).clamp(max=len(texture) - 1)[:, None, None]
+    out = 0
+    for corner in [(0, 0)] if nearest else [(0, 0), (1, 0), (0, 1), (1, 1)]:
+        x, x_out = _texel_index(lower[..., 0].long() + corner[0], texture.shape[2], boundary)
+        y, y_out = _texel_index(lower[..., 1].long() + corner[1], texture.shape[1], boundary)
+        weight = 1
+        if not nearest:
+            shares = [fraction[..., i] if corner[i] else 1 - fraction[..., i] for i in range(2)]
+            weight = (shares[0] * shares[1])[..., None]
+        out = out + torch.where((x_out | y_out)[..., None], 0, weight * texture[batch, y, x])
+    return out
+
+
+def texture_reference(texture, uv, uv_da=None, filter_mode="linear", boundary_mode="wrap", max_mip_level=None):
+    """The same function as texture."""
+    from asset3d.ops.triangle import mip_level_count
+
+    _, height, width, _ = texture.shape
+    if filter_mode in ("nearest", "linear"):
+        return _look_up(texture, uv, filter_mode == "nearest", boundary_mode)
+    levels = mip_levels_reference(texture, 1 + mip_level_count(height, width, max_mip_level))
+    jacobian = uv_da.unflatten(-1, (2, 2)) * uv_da.new_tensor([[width], [height]])
+    longest = torch.linalg.matrix_norm(jacobian, ord=2)
+    level = torch.log2(longest.clamp(min=1e-30)).clamp(0, len(levels) - 1)
+    if filter_mode == "linear-mipmap-nearest":
+        weights = [((level + 0.5).floor() == i).to(uv.dtype) for i in range(len(levels))]
+    else:
+        weights = [(1 - (level - i).abs()).clamp(min=0) for i in range(len(levels))]
+    return sum(w[..., None] * _look_up(t, uv, False, boundary_mode) for w, t in zip(weights, levels))
+
+
 def antialias_reference(color, rast, positions, faces, topology=None):
     """The same function as antialias: a walk per pair of pixels in Python, then a blend that autograd can reverse."""
     topology = face_topology_reference(faces) if topology is None else topology

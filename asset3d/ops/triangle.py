@@ -16,9 +16,12 @@ from asset3d.ops._triangle_reference import antialias_reference as antialias_ref
 from asset3d.ops._triangle_reference import face_topology_reference as face_topology_reference
 from asset3d.ops._triangle_reference import interpolate_reference as interpolate_reference
 from asset3d.ops._triangle_reference import rasterize_reference as rasterize_reference
+from asset3d.ops._triangle_reference import texture_reference as texture_reference
 
 MAX_FACES = (1 << 24) - 1
 MAX_SIDE = 16384
+FILTERS = ("nearest", "linear", "linear-mipmap-nearest", "linear-mipmap-linear")  # as enum Filter in texture.h
+BOUNDARIES = ("wrap", "clamp", "zero")  # as enum Boundary
 
 
 def rasterize(
@@ -96,6 +99,71 @@ def interpolate(
     return torch.ops.asset3d.interpolate(
         attributes.contiguous(), rast.contiguous(), faces.contiguous(), rast_db.contiguous(), selection
     )
+
+
+def texture(
+    tex: Float[Tensor, "B TH TW C"],
+    uv: Float[Tensor, "B H W 2"],
+    uv_da: Float[Tensor, "B H W 4"] | None = None,
+    filter_mode: str = "linear",
+    boundary_mode: str = "wrap",
+    max_mip_level: int | None = None,
+) -> Float[Tensor, "B H W C"]:
+    """Look up a texture at every pixel. Differentiable in the texture, uv, and (trilinear) the footprint uv_da.
+
+    u runs along rows and v along columns; (0, 0) is the outer corner of texel [0, 0], whose centre is at 0.5 / size.
+    Mip levels average 2 x 2 texels; the level is the base-2 logarithm of the longest axis of the pixel's footprint.
+
+    Args:
+        tex: Texels, (B or 1, height, width, C).
+        uv: Where to look, (B, H, W, 2).
+        uv_da: du/dX, du/dY, dv/dX, dv/dY, (B, H, W, 4), from interpolate; mip-maps need it.
+        filter_mode: "nearest", "linear", "linear-mipmap-nearest" (the nearest level) or "linear-mipmap-linear".
+        boundary_mode: What lies outside [0, 1]: "wrap" repeats, "clamp" continues the border, "zero" is 0.
+        max_mip_level: Highest level to use. By default the texture is halved until a side is odd, or to one texel.
+
+    Returns:
+        Colours, (B, H, W, C).
+
+    Raises:
+        ValueError: a shape, a mode or a level is out of range, or a coordinate is not finite. TypeError: a dtype.
+    """
+    op = "texture"
+    check(op, tex=(tex, "_ TH TW C"), uv=(uv, "B H W 2"))
+    _check_float(op, "tex", tex)
+    _check_batch(op, "tex", tex, uv)
+    for name, value, known in (("filter_mode", filter_mode, FILTERS), ("boundary_mode", boundary_mode, BOUNDARIES)):
+        if value not in known:
+            raise ValueError(f"{op}: `{name}` must be one of {', '.join(known)}, got {value!r}")
+    height, width = tex.shape[1:3]
+    if not (1 <= height <= MAX_SIDE and 1 <= width <= MAX_SIDE):
+        raise ValueError(f"{op}: `tex` must be 1 to {MAX_SIDE} texels high and wide, got {height} x {width}")
+    _check_finite(op, uv=uv)
+    tex, n_levels = tex.contiguous(), 1
+    if "mipmap" in filter_mode:
+        if uv_da is None:
+            raise ValueError(f"{op}: `filter_mode` {filter_mode!r} needs `uv_da`, the second output of interpolate")
+        check(op, uv=(uv, "B H W 2"), uv_da=(uv_da, "B H W 4"))
+        _check_finite(op, uv_da=uv_da)
+        n_levels += mip_level_count(height, width, max_mip_level)
+    else:
+        uv_da = uv.new_empty(0)
+    mips = torch.ops.asset3d.mip_chain(tex, n_levels)
+    modes = n_levels, FILTERS.index(filter_mode), BOUNDARIES.index(boundary_mode)
+    return torch.ops.asset3d.texture(tex, mips, uv.contiguous(), uv_da.contiguous(), *modes)
+
+
+def mip_level_count(height: int, width: int, max_mip_level: int | None = None) -> int:
+    """Levels below a texture of this size: at most max_mip_level, which must be possible."""
+    possible = 0
+    while height * width > 1 and all(side == 1 or side % 2 == 0 for side in (height, width)):
+        height, width = max(height // 2, 1), max(width // 2, 1)
+        possible += 1
+    if max_mip_level is None:
+        return possible
+    if not 0 <= max_mip_level <= possible:
+        raise ValueError(f"texture: `max_mip_level` must be between 0 and {possible} for this size, got {max_mip_level}")
+    return max_mip_level
 
 
 def face_topology(faces: Int32[Tensor, "F 3"], vertices: Float[Tensor, "V 3"] | None = None) -> Int32[Tensor, "F 3"]:

@@ -25,6 +25,44 @@ void for_each_row(const ImageSize& size, Fn&& fn) {
   });
 }
 
+// Items sorted into bins; those of a bin stand in ascending order.
+struct Bins {
+  std::vector<int64_t> first;  // per bin, and the end
+  std::vector<int32_t> items;
+};
+
+// visit(item, emit) calls emit(bin) for each bin of an item; it runs twice per item.
+template <typename Visit>
+Bins bin_items(int64_t n_items, int64_t n_bins, int64_t items_per_chunk, Visit&& visit) {
+  const int64_t chunks = (n_items + items_per_chunk - 1) / items_per_chunk;
+  std::vector<int64_t> cursor(chunks * n_bins, 0);  // items per chunk and bin, then where the chunk writes
+  const auto for_chunk = [&](int64_t chunk, auto&& fn) {
+    for (int64_t i = chunk * items_per_chunk; i < std::min(n_items, (chunk + 1) * items_per_chunk); ++i) fn(i);
+  };
+  for_each_job(chunks, [&](int64_t chunk) {
+    for_chunk(chunk, [&](int64_t i) { visit(i, [&](int64_t bin) { ++cursor[chunk * n_bins + bin]; }); });
+  });
+  Bins bins;
+  bins.first.resize(n_bins + 1);
+  int64_t total = 0;
+  for (int64_t bin = 0; bin < n_bins; ++bin) {
+    bins.first[bin] = total;
+    for (int64_t chunk = 0; chunk < chunks; ++chunk) {
+      const int64_t n = cursor[chunk * n_bins + bin];
+      cursor[chunk * n_bins + bin] = total;
+      total += n;
+    }
+  }
+  bins.first[n_bins] = total;
+  bins.items.resize(total);
+  for_each_job(chunks, [&](int64_t chunk) {
+    for_chunk(chunk, [&](int64_t i) {
+      visit(i, [&](int64_t bin) { bins.items[cursor[chunk * n_bins + bin]++] = int32_t(i); });
+    });
+  });
+  return bins;
+}
+
 // Sums of what fn(first_pixel, last_pixel, sums) adds into sums (n_out values) over all pixels, into out (zeroed).
 // The image is cut into bands by sizes alone; each has its own sums, added up in order.
 template <typename T, typename Fn>

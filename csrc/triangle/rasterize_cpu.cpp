@@ -21,48 +21,14 @@ struct TileGrid {
   }
 };
 
-// The faces of each tile, ascending.
-struct Bins {
-  std::vector<PixelBox> boxes;
-  std::vector<int64_t> first;  // per tile, and the end
-  std::vector<int32_t> faces;
-};
-
 template <typename T>
-Bins bin_faces(const RasterizeArgs<T>& a, const T* positions, const TileGrid& grid) {
-  Bins bins;
-  bins.boxes.resize(a.n_faces);
-  const int64_t chunks = (a.n_faces + kFacesPerChunk - 1) / kFacesPerChunk, tiles = grid.count();
-  std::vector<int64_t> cursor(chunks * tiles, 0);  // faces per chunk and tile, then where the chunk writes
-  const auto for_chunk = [&](int64_t chunk, auto&& fn) {
-    for (int64_t f = chunk * kFacesPerChunk; f < std::min(a.n_faces, (chunk + 1) * kFacesPerChunk); ++f) fn(f);
-  };
-  for_each_job(chunks, [&](int64_t chunk) {
-    for_chunk(chunk, [&](int64_t f) {
-      const PixelBox box = bins.boxes[f] = pixel_box(load_triangle(positions, a.faces, f), a.size.width, a.size.height);
-      if (!box.empty()) grid.for_each_tile(box, [&](int64_t tile) { ++cursor[chunk * tiles + tile]; });
-    });
+std::vector<PixelBox> face_boxes(const RasterizeArgs<T>& a, const T* positions) {
+  std::vector<PixelBox> boxes(a.n_faces);
+  parallel_for(0, a.n_faces, kFacesPerChunk, [&](int64_t begin, int64_t end) {
+    for (int64_t f = begin; f < end; ++f)
+      boxes[f] = pixel_box(load_triangle(positions, a.faces, f), a.size.width, a.size.height);
   });
-  bins.first.resize(tiles + 1);
-  int64_t total = 0;
-  for (int64_t tile = 0; tile < tiles; ++tile) {
-    bins.first[tile] = total;
-    for (int64_t chunk = 0; chunk < chunks; ++chunk) {
-      const int64_t n = cursor[chunk * tiles + tile];
-      cursor[chunk * tiles + tile] = total;
-      total += n;
-    }
-  }
-  bins.first[tiles] = total;
-  bins.faces.resize(total);
-  for_each_job(chunks, [&](int64_t chunk) {
-    for_chunk(chunk, [&](int64_t f) {
-      const PixelBox box = bins.boxes[f];
-      if (!box.empty())
-        grid.for_each_tile(box, [&](int64_t tile) { bins.faces[cursor[chunk * tiles + tile]++] = int32_t(f); });
-    });
-  });
-  return bins;
+  return boxes;
 }
 
 template <typename T>
@@ -116,7 +82,10 @@ void rasterize_cpu(const RasterizeArgs<T>& a) {
   const TileGrid grid(a.size);
   for (int64_t batch = 0; batch < a.size.batch; ++batch) {
     const T* positions = a.positions + batch * a.n_vertices * 4;
-    const Bins bins = bin_faces(a, positions, grid);
+    const std::vector<PixelBox> boxes = face_boxes(a, positions);
+    const Bins bins = bin_items(a.n_faces, grid.count(), kFacesPerChunk, [&](int64_t f, auto&& emit) {
+      if (!boxes[f].empty()) grid.for_each_tile(boxes[f], emit);
+    });
     for_each_job(grid.count(), [&](int64_t index) {
       Tile<T> tile;
       tile.x0 = int(index % grid.columns) * kTileWidth;
@@ -126,8 +95,8 @@ void rasterize_cpu(const RasterizeArgs<T>& a) {
       std::fill_n(&tile.depth[0][0], kTileHeight * (kTileWidth + kLanes), std::numeric_limits<T>::infinity());
       std::fill_n(&tile.face[0][0], kTileHeight * (kTileWidth + kLanes), -1);
       for (int64_t i = bins.first[index]; i < bins.first[index + 1]; ++i) {
-        const int32_t f = bins.faces[i];
-        draw(load_triangle(positions, a.faces, f), f, bins.boxes[f], a.size, tile);
+        const int32_t f = bins.items[i];
+        draw(load_triangle(positions, a.faces, f), f, boxes[f], a.size, tile);
       }
       for (int y = tile.y0; y <= tile.y1; ++y)
         write_row(a, positions, batch, y, tile.x0, tile.x1, tile.face[y - tile.y0]);

@@ -1,7 +1,7 @@
 """rasterize, interpolate and antialias: reference, derivatives, shapes without data, refusals, determinism."""
 import pytest
 import torch
-from triangle_scenes import ball, look, projection, random_faces, to_clip
+from tests.ops.triangle_scenes import ball, look, projection, random_faces, to_clip
 
 from asset3d.ops.triangle import (
     antialias,

@@ -1,7 +1,7 @@
 """The CUDA schedules of the triangle operators, run by the emulator, against the CPU's: any order of the threads."""
 import pytest
 import torch
-from triangle_scenes import ball, look, projection, random_faces, to_clip
+from tests.ops.triangle_scenes import ball, look, projection, random_faces, to_clip
 
 from asset3d.ops.triangle import face_topology
 
