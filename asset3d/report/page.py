@@ -175,7 +175,7 @@ def _losses(run: RunRecord) -> str:
     out = ""
     for stage in run.stages:
         charts = "".join(f'<div class="card">{line_chart(name, series)}</div>'
-                         for name, series in stage.series.items() if len(series) > 1)
+                         for name, series in stage.series.items() if len(series) > 1 and not stage.judges)
         if charts:
             out += f'<h3>{escape(stage.name)}</h3><div class="charts">{charts}</div>'
     return f"<section><h2>Losses over steps</h2>{out}</section>" if out else ""

@@ -37,6 +37,8 @@ class StageRecord:
     series: dict[str, list[tuple[int, float]]] = field(default_factory=dict)
     """Named numbers as (step, value); of a step that was done twice, the last one."""
     previews: list[Path] = field(default_factory=list)
+    judges: bool = False
+    """Whether its numbers are about views, shown beside them, and not about steps."""
 
 
 @dataclass
@@ -174,6 +176,7 @@ def _find_pictures(run: RunRecord, folder: Path, log: list[dict]) -> None:
         shown = {*frames, *(p.photo for p in pairs), *(p.render for p in pairs)}
         if name in stages:
             stages[name].previews = [path for path in sorted(place.glob("*.png")) if path not in shown]
+            stages[name].judges = bool(pairs)
 
 
 def _find_metrics(run: RunRecord, known: dict) -> None:

@@ -33,6 +33,11 @@ def test_of_a_step_done_twice_the_later_counts(run_folder):
     assert judge.series["psnr"] == [(0, 20.0), (1, 30.0)]
 
 
+def test_numbers_of_views_are_no_curve(run_folder):
+    text = write_report(run_folder).read_text("utf-8")
+    assert re.findall(r'<text class="name"[^>]*>([^<]*)<', text) == ["photometric"] and "<span>PSNR 30</span>" in text
+
+
 def test_pictures_are_told_apart(run_folder):
     run = read_run(run_folder)
     assert [p.name for p in run.stages[0].previews] == ["half_way.png"] and run.stages[1].previews == []
