@@ -34,6 +34,11 @@ class TetGrid:
     """Every edge once, smaller index first, sorted."""
     tet_edges: Int32[Tensor, "T 6"]
     """Edges (0,1) (0,2) (0,3) (1,2) (1,3) (2,3) of each tetrahedron, as rows of `edges`."""
+    cover_first: Int32[Tensor, "W1"]
+    """Where the rows of `cover` of every 32 tetrahedra start, then P."""
+    cover: Int32[Tensor, "P 2"]
+    """The vertices of every 32 tetrahedra: a number w and a mask of those of 32 w ... 32 w + 31. With them a kernel
+    finds the few tetrahedra near the surface without reading the others."""
 
     @classmethod
     def of(cls, vertices: Float[Tensor, "V 3"], tets: Tensor) -> "TetGrid":
@@ -51,15 +56,20 @@ class TetGrid:
         check("TetGrid", tets=(tets, "T 4"))
         if tets.is_floating_point() or tets.is_complex() or tets.dtype == torch.bool:
             raise TypeError(f"TetGrid: `tets` must be integers, got {tets.dtype}")
-        tets = tets.detach().cpu().to(torch.int32).contiguous()
+        tets = tets.detach().cpu().to(torch.int32, copy=True).contiguous()
         edges, tet_edges = torch.ops.asset3d.tet_grid_edges(tets, len(vertices))  # refuses bad indices
         if _turn_inside_out(vertices.detach().cpu(), tets):
             edges, tet_edges = torch.ops.asset3d.tet_grid_edges(tets, len(vertices))
-        device = vertices.device
-        return cls(vertices.detach(), tets.to(device), edges.to(device), tet_edges.to(device))
+        tables = (tets, edges, tet_edges, *torch.ops.asset3d.tet_grid_cover(tets))
+        return cls(vertices.detach(), *(table.to(vertices.device) for table in tables))
 
     def to(self, device: torch.device | str) -> "TetGrid":
-        return TetGrid(*(tensor.to(device) for tensor in (self.vertices, self.tets, self.edges, self.tet_edges)))
+        return TetGrid(self.vertices.to(device), *(table.to(device) for table in self.tables))
+
+    @property
+    def tables(self) -> tuple[Tensor, ...]:
+        """What the kernel reads beside values and positions."""
+        return self.tets, self.edges, self.tet_edges, self.cover_first, self.cover
 
 
 def tet_grid(resolution: int, dtype: torch.dtype = torch.float32) -> TetGrid:
@@ -130,9 +140,7 @@ def marching_tets(
         raise ValueError(f"marching_tets: `sdf` has {len(sdf)} values, but `grid` has {len(grid.vertices)} vertices")
     if sdf.device != grid.tets.device:
         raise ValueError(f"marching_tets: `grid` is on {grid.tets.device} but `sdf` is on {sdf.device}")
-    return torch.ops.asset3d.marching_tets(
-        sdf.contiguous(), vertices.contiguous(), grid.tets, grid.edges, grid.tet_edges
-    )[:2]
+    return torch.ops.asset3d.marching_tets(sdf.contiguous(), vertices.contiguous(), *grid.tables)[:2]
 
 
 def marching_tets_dense(
@@ -227,7 +235,7 @@ def _fake_mesh(sdf: Tensor) -> tuple[Tensor, Tensor, Tensor]:
 
 
 @torch.library.register_fake("asset3d::marching_tets")
-def _(sdf, vertices, tets, edges, tet_edges):
+def _(sdf, vertices, tets, edges, tet_edges, cover_first, cover):
     return _fake_mesh(sdf)
 
 
@@ -259,8 +267,10 @@ def _save(ctx, inputs, output):
 def _backward(ctx, grad, *_):
     crossed, sdf, vertices = ctx.saved_tensors
     if sdf.is_cuda and torch.are_deterministic_algorithms_enabled():
-        return *_deterministic_backward(grad, crossed, sdf, vertices), None, None, None
-    return *torch.ops.asset3d.marching_tets_backward(grad.contiguous(), crossed, sdf, vertices), None, None, None
+        gradients = _deterministic_backward(grad, crossed, sdf, vertices)
+    else:
+        gradients = torch.ops.asset3d.marching_tets_backward(grad.contiguous(), crossed, sdf, vertices)
+    return *gradients, None, None, None, None, None
 
 
 def _deterministic_backward(grad, crossed, sdf, vertices):

@@ -36,9 +36,16 @@ void refuse_non_finite(const char* op, const char* name, const torch::stable::Te
                   ": ", std::to_string(tensor.const_data_ptr<T>()[bad < 0 ? 0 : bad]));
 }
 
-// Inclusive sums of the values of a 1-D tensor, as int64, on its device.
+// Inclusive sums of the values of a 1-D tensor of int32, as int64, on its device.
 inline torch::stable::Tensor cumulative_sum(const torch::stable::Tensor& counts) {
   using torch::headeronly::ScalarType;
+  if (counts.is_cpu()) {
+    torch::stable::Tensor sums = torch::stable::new_empty(counts, {counts.numel()}, ScalarType::Long);
+    const int32_t* in = counts.const_data_ptr<int32_t>();
+    int64_t* out = sums.mutable_data_ptr<int64_t>();
+    for (int64_t i = 0, n = counts.numel(), sum = 0; i < n; ++i) out[i] = sum += in[i];
+    return sums;
+  }
   std::array<StableIValue, 3> stack{torch::stable::detail::from(counts), torch::stable::detail::from(int64_t(0)),
                                     torch::stable::detail::from(std::optional<ScalarType>(ScalarType::Long))};
   TORCH_ERROR_CODE_CHECK(torch_call_dispatcher("aten::cumsum", "", stack.data(), TORCH_ABI_VERSION));

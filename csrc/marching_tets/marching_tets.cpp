@@ -30,7 +30,7 @@ struct Passes {
   Tensor marks, counts, sums;
 
   Passes(const Tensor& like, int64_t n_marks, int64_t n_words)
-      : marks(new_empty(like, {n_marks}, ScalarType::Int)), counts(new_empty(like, {kRows * n_words}, ScalarType::Int)) {}
+      : marks(new_zeros(like, {n_marks}, ScalarType::Int)), counts(new_empty(like, {kRows * n_words}, ScalarType::Int)) {}
 
   Found found() {
     return {counts.mutable_data_ptr<int32_t>(), nullptr, counts.numel() / kRows, {0, 0, 0}};
@@ -62,11 +62,13 @@ Mesh allocate(const Tensor& sdf, const Found& found, Surface<T>& surface) {
 // The messages a user reads come from asset3d/ops/marching_tets.py; these only keep memory safe.
 template <typename T>
 Args<T> make_args(const Tensor& sdf, const Tensor& vertices, const Tensor& tets, const Tensor& edges,
-                  const Tensor& tet_edges) {
+                  const Tensor& tet_edges, const Tensor& cover_first, const Tensor& cover) {
   STD_TORCH_CHECK(sdf.is_contiguous() && sdf.dim() == 1, "sdf must be contiguous (V)");
   STD_TORCH_CHECK(vertices.is_contiguous() && vertices.numel() == 3 * sdf.numel(), "vertices must be contiguous (V, 3)");
   STD_TORCH_CHECK(is_table(tets, 4) && is_table(edges, 2) && is_table(tet_edges, 6) && tet_edges.size(0) == tets.size(0),
                   "tets (T, 4), edges (E, 2) and tet_edges (T, 6) must be contiguous int32");
+  STD_TORCH_CHECK(is_table(cover, 2) && cover_first.is_contiguous() && cover_first.scalar_type() == ScalarType::Int &&
+                  cover_first.numel() == words_of(tets.size(0)) + 1, "cover does not belong to tets");
   refuse_non_finite<T>("marching_tets", "sdf", sdf);
   Args<T> args{};
   args.sdf = sdf.const_data_ptr<T>();
@@ -74,18 +76,24 @@ Args<T> make_args(const Tensor& sdf, const Tensor& vertices, const Tensor& tets,
   args.tets = tets.const_data_ptr<int32_t>();
   args.edges = edges.const_data_ptr<int32_t>();
   args.tet_edges = tet_edges.const_data_ptr<int32_t>();
+  args.cover_first = cover_first.const_data_ptr<int32_t>();
+  args.cover = reinterpret_cast<const uint32_t*>(cover.const_data_ptr<int32_t>());
+  args.n_vertices = sdf.size(0);
   args.n_tets = tets.size(0);
   args.n_edges = edges.size(0);
   return args;
 }
 
 Mesh marching_tets(
-    const Tensor& sdf, const Tensor& vertices, const Tensor& tets, const Tensor& edges, const Tensor& tet_edges) {
+    const Tensor& sdf, const Tensor& vertices, const Tensor& tets, const Tensor& edges, const Tensor& tet_edges,
+    const Tensor& cover_first, const Tensor& cover) {
   Mesh mesh;
+  Tensor inside = new_empty(sdf, {words_of(sdf.numel())}, ScalarType::Int);
   for_float_dtype(sdf, [&]<typename T>(T) {
-    Args<T> args = make_args<T>(sdf, vertices, tets, edges, tet_edges);
+    Args<T> args = make_args<T>(sdf, vertices, tets, edges, tet_edges, cover_first, cover);
     const int64_t n_words = words_of(std::max(args.n_tets, args.n_edges));
     Passes passes(sdf, kRows * n_words, n_words);
+    args.inside = reinterpret_cast<uint32_t*>(inside.mutable_data_ptr<int32_t>());
     args.marks = passes.mark_words();
     args.found = passes.found();
     [&] { A3D_ON_DEVICE(sdf, mark, args); }();
@@ -192,15 +200,28 @@ std::tuple<Tensor, Tensor> tet_grid_edges(const Tensor& tets, int64_t n_vertices
   write_edges(args, edges.mutable_data_ptr<int32_t>());
   return {edges, tet_edges};
 }
+
+std::tuple<Tensor, Tensor> tet_grid_cover(const Tensor& tets) {
+  STD_TORCH_CHECK(is_table(tets, 4) && tets.is_cpu(), "tets must be contiguous (T, 4) int32 on the CPU");
+  const int64_t n_words = words_of(tets.size(0));
+  Tensor first = new_zeros(tets, {n_words + 1});
+  CoverArgs args{tets.const_data_ptr<int32_t>(), tets.size(0), first.mutable_data_ptr<int32_t>(), nullptr};
+  count_cover(args);
+  Tensor cover = new_empty(tets, {args.first[n_words], 2});
+  args.cover = reinterpret_cast<uint32_t*>(cover.mutable_data_ptr<int32_t>());
+  write_cover(args);
+  return {first, cover};
+}
 }  // namespace
 
 STABLE_TORCH_LIBRARY_FRAGMENT(A3D_LIBRARY, m) {
-  m.def("marching_tets(Tensor sdf, Tensor vertices, Tensor tets, Tensor edges, Tensor tet_edges) "
-        "-> (Tensor, Tensor, Tensor)");
+  m.def("marching_tets(Tensor sdf, Tensor vertices, Tensor tets, Tensor edges, Tensor tet_edges, Tensor cover_first, "
+        "Tensor cover) -> (Tensor, Tensor, Tensor)");
   m.def("marching_tets_backward(Tensor grad, Tensor crossed, Tensor sdf, Tensor vertices) -> (Tensor, Tensor)");
   m.def("marching_tets_dense(Tensor sdf, float[] lower, float[] upper) -> (Tensor, Tensor, Tensor)");
   m.def("marching_tets_dense_backward(Tensor grad, Tensor crossed, Tensor sdf, float[] lower, float[] upper) -> Tensor");
   m.def("tet_grid_edges(Tensor tets, int n_vertices) -> (Tensor, Tensor)");
+  m.def("tet_grid_cover(Tensor tets) -> (Tensor, Tensor)");
 }
 #define A3D_REGISTER(m)                                                              \
   m.impl("marching_tets", TORCH_BOX(&marching_tets));                                \
@@ -210,6 +231,7 @@ STABLE_TORCH_LIBRARY_FRAGMENT(A3D_LIBRARY, m) {
 STABLE_TORCH_LIBRARY_IMPL(A3D_LIBRARY, CPU, m) {
   A3D_REGISTER(m);
   m.impl("tet_grid_edges", TORCH_BOX(&tet_grid_edges));
+  m.impl("tet_grid_cover", TORCH_BOX(&tet_grid_cover));
 }
 #ifdef A3D_CUDA
 STABLE_TORCH_LIBRARY_IMPL(A3D_LIBRARY, CUDA, m) { A3D_REGISTER(m); }

@@ -30,8 +30,11 @@ struct Args {  // any tetrahedra
   const int32_t* tets;       // (T, 4)
   const int32_t* edges;      // (E, 2), sorted
   const int32_t* tet_edges;  // (T, 6)
-  int64_t n_tets, n_edges;
-  uint32_t* marks;           // (kRows, n_words): one bit per edge or tet
+  const int32_t* cover_first;  // (words of tets + 1)
+  const uint32_t* cover;       // (P, 2): see CoverArgs
+  int64_t n_vertices, n_tets, n_edges;
+  uint32_t* inside;          // (words of vertices): one bit per vertex, sdf > 0
+  uint32_t* marks;           // (kRows, n_words), zeroed: one bit per edge or tet
   Found found;
   Surface<T> surface;
 };
@@ -71,6 +74,15 @@ struct EdgesArgs {
   int64_t* unique;      // (V + 1), zeroed: where the unique edges of a smaller end start
 };
 
+// The vertices of every 32 tets, as words of 32 vertices and masks: tests them all with a few operations, and most
+// words of tets are found to be far from the surface without a look at the tets. On the host: built once per grid.
+struct CoverArgs {
+  const int32_t* tets;  // (T, 4)
+  int64_t n_tets;
+  int32_t* first;       // (words of tets + 1), zeroed: where the pairs of each word of tets start
+  uint32_t* cover;      // (P, 2): word of vertices, mask
+};
+
 template <typename T> void mark_cpu(const Args<T>&);
 template <typename T> void mark_cuda(const Args<T>&, void* stream);
 template <typename T> void emit_cpu(const Args<T>&);
@@ -81,6 +93,8 @@ template <typename T> void emit_dense_cpu(const DenseArgs<T>&);
 template <typename T> void emit_dense_cuda(const DenseArgs<T>&, void* stream);
 template <typename T> void backward_cpu(const BackwardArgs<T>&);
 template <typename T> void backward_cuda(const BackwardArgs<T>&, void* stream);
+void count_cover(const CoverArgs&);                       // fills first
+void write_cover(const CoverArgs&);                       // fills cover
 void sort_edges(const EdgesArgs&);                        // fills first, entries (sorted), unique
 void write_edges(const EdgesArgs&, int32_t* edges);       // fills edges (E, 2) and tet_edges
 }  // namespace asset3d::marching_tets

@@ -1,5 +1,6 @@
-// Marching tetrahedra, CPU schedule: threads share words of 32 edges or tets. The sums between the two passes fix where
+// Marching tetrahedra, CPU schedule: threads share words of 32 vertices, edges or tets. The sums between the two passes fix where
 // each word writes, so that the result does not depend on the number of threads.
+#include <atomic>
 #include <initializer_list>
 #include "../common/parallel.h"
 #include "dense_math.h"
@@ -26,35 +27,54 @@ void for_each_marked(const Args<T>& a, Row row, Visit&& visit) {
   });
 }
 
+// Threads share the words of edges: bits are only ever set, so that the order does not matter.
+void set_bit(uint32_t* words, int32_t i) {
+  const std::atomic_ref<uint32_t> word(words[i >> 5]);
+  const uint32_t bit = 1u << (i & 31);
+  if (!(word.load(std::memory_order_relaxed) & bit)) word.fetch_or(bit, std::memory_order_relaxed);
+}
+
 template <typename T>
-uint32_t mark_edges(const Args<T>& a, int64_t word) {
-  uint32_t crossings = 0;
-  const int64_t end = 32 * word + 32 < a.n_edges ? 32 * word + 32 : a.n_edges;
-  for (int64_t e = 32 * word; e < end; ++e) crossings |= uint32_t(edge_crosses(a, e)) << (e & 31);
-  return crossings;
+bool is_crossed(const Args<T>& a, int64_t word) {
+  int sides = 0;
+  for (int32_t i = a.cover_first[word]; i < a.cover_first[word + 1] && sides != 3; ++i) sides |= sides_of_pair(a, i);
+  return sides == 3;
 }
 
 template <typename T>
 TetWords mark_tets(const Args<T>& a, int64_t word) {
-  uint32_t corner[4] = {0, 0, 0, 0};
+  TetWords marks{0, 0};
   const int64_t end = 32 * word + 32 < a.n_tets ? 32 * word + 32 : a.n_tets;
-  for (int64_t t = 32 * word; t < end; ++t)
-    for (int v = 0; v < 4; ++v) corner[v] |= uint32_t(is_inside(a.sdf[a.tets[4 * t + v]])) << (t & 31);
-  return tet_words(corner[0], corner[1], corner[2], corner[3]);
+  for (int64_t t = 32 * word; t < end; ++t) {
+    const int inside = tet_case(a, t);
+    const int corners = popcount(uint32_t(inside));
+    if (corners % 4 == 0) continue;
+    (corners == 2 ? marks.doubles : marks.singles) |= 1u << (t & 31);
+    for_each_crossing(a, t, inside, [&](int32_t e) { set_bit(a.marks, e); });
+  }
+  return marks;
+}
+
+template <typename T>
+uint32_t inside_word(const T* sdf, int64_t n) {
+  uint32_t inside = 0;
+  for (int i = 0; i < 32 && i < n; ++i) inside |= uint32_t(is_inside(sdf[i])) << i;
+  return inside;
 }
 }  // namespace
 
 template <typename T>
 void mark_cpu(const Args<T>& a) {
   const int64_t n = a.found.n_words;
-  for_each_word(n, [&](int64_t word) {
+  for_each_word((a.n_vertices + 31) / 32,
+                [&](int64_t word) { a.inside[word] = inside_word(a.sdf + 32 * word, a.n_vertices - 32 * word); });
+  for_each_word((a.n_tets + 31) / 32, [&](int64_t word) {
+    if (!is_crossed(a, word)) return;
     const TetWords tets = mark_tets(a, word);
-    const uint32_t rows[kRows] = {mark_edges(a, word), tets.singles, tets.doubles};
-    for (int r = 0; r < kRows; ++r) {
-      a.marks[r * n + word] = rows[r];
-      a.found.counts[r * n + word] = popcount(rows[r]);
-    }
+    a.marks[kSingles * n + word] = tets.singles;
+    a.marks[kDoubles * n + word] = tets.doubles;
   });
+  for_each_word(kRows * n, [&](int64_t word) { a.found.counts[word] = popcount(a.marks[word]); });
 }
 
 template <typename T>
@@ -68,11 +88,7 @@ template <typename T>
 void mark_dense_cpu(const DenseArgs<T>& a) {
   for_each_word(a.found.n_words, [&](int64_t word) {
     const int64_t row = word / a.row_words, first = word % a.row_words * 32;
-    const int n = int(a.size[2] - first < 32 ? a.size[2] - first : 32);
-    const T* sdf = a.sdf + row * a.size[2] + first;
-    uint32_t inside = 0;
-    for (int i = 0; i < n; ++i) inside |= uint32_t(is_inside(sdf[i])) << i;
-    a.marks[8 * word] = inside;
+    a.marks[8 * word] = inside_word(a.sdf + row * a.size[2] + first, a.size[2] - first);
   });
   for_each_word(a.found.n_words, [&](int64_t word) { mark_word(a, word); });
 }

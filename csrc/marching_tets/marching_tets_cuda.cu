@@ -1,4 +1,4 @@
-// Marching tetrahedra, CUDA schedule: one thread per edge or tet, one warp per word of marks; on a regular grid one
+// Marching tetrahedra, CUDA schedule: one warp per word of 32 edges or tets; on a regular grid one
 // thread per word. The backward pass adds with atomics; asset3d/ops/marching_tets.py has a path that repeats to the bit.
 #include "../common/launch.h"
 #include "dense_math.h"
@@ -11,21 +11,34 @@ constexpr unsigned kAll = 0xffffffffu;
 __device__ int64_t thread_index() { return blockIdx.x * int64_t(blockDim.x) + threadIdx.x; }
 
 template <typename T>
-__device__ void store_mark(const Args<T>& a, Row row, int64_t i, bool marked) {
-  const uint32_t word = __ballot_sync(kAll, marked);
-  const int64_t at = row * a.found.n_words + (i >> 5);
-  if ((i & 31) || (i >> 5) >= a.found.n_words) return;
-  a.marks[at] = word;
-  a.found.counts[at] = popcount(word);
+__global__ void inside_kernel(const Args<T> a) {
+  const int64_t i = thread_index();
+  const uint32_t word = __ballot_sync(kAll, i < a.n_vertices && is_inside(a.sdf[i]));
+  if ((i & 31) == 0 && i < a.n_vertices) a.inside[i >> 5] = word;
+}
+
+// One warp per word of tets. Its lanes first look at the pairs of the cover: most warps end there.
+template <typename T>
+__global__ void mark_kernel(const Args<T> a) {
+  const int64_t t = thread_index(), word = t >> 5;
+  const int lane = int(t & 31);
+  if (32 * word >= a.n_tets) return;  // whole warps only
+  int sides = 0;
+  for (int32_t i = a.cover_first[word] + lane; i < a.cover_first[word + 1]; i += 32) sides |= sides_of_pair(a, i);
+  if (!__any_sync(kAll, sides & 1) || !__any_sync(kAll, sides & 2)) return;  // marks are zeroed
+  const int inside = t < a.n_tets ? tet_case(a, t) : 0;
+  const int corners = popcount(uint32_t(inside));
+  const uint32_t singles = __ballot_sync(kAll, corners & 1), doubles = __ballot_sync(kAll, corners == 2);
+  if (lane == 0) a.marks[kSingles * a.found.n_words + word] = singles;
+  if (lane == 0) a.marks[kDoubles * a.found.n_words + word] = doubles;
+  if (corners % 4)
+    for_each_crossing(a, t, inside, [&](int32_t e) { atomicOr(&a.marks[e >> 5], 1u << (e & 31)); });
 }
 
 template <typename T>
-__global__ void mark_kernel(const Args<T> a) {
-  const int64_t i = thread_index();
-  store_mark(a, kCrossings, i, i < a.n_edges && edge_crosses(a, i));
-  const int corners = i < a.n_tets ? popcount(uint32_t(tet_case(a, i))) : 0;
-  store_mark(a, kSingles, i, corners & 1);
-  store_mark(a, kDoubles, i, corners == 2);
+__global__ void count_kernel(const Args<T> a) {
+  const int64_t word = thread_index();
+  if (word < kRows * a.found.n_words) a.found.counts[word] = popcount(a.marks[word]);
 }
 
 template <typename T>
@@ -77,7 +90,11 @@ dim3 blocks(int64_t threads) { return dim3(unsigned((threads + kThreads - 1) / k
   if (const int64_t n_threads = n) A3D_LAUNCH(kernel<T>, blocks(n_threads), kThreads, 0, static_cast<cudaStream_t>(stream), a)
 
 template <typename T>
-void mark_cuda(const Args<T>& a, void* stream) { A3D_RUN(mark_kernel, 32 * a.found.n_words, a); }
+void mark_cuda(const Args<T>& a, void* stream) {
+  A3D_RUN(inside_kernel, a.n_vertices, a);
+  A3D_RUN(mark_kernel, a.n_tets, a);
+  A3D_RUN(count_kernel, kRows * a.found.n_words, a);
+}
 template <typename T>
 void emit_cuda(const Args<T>& a, void* stream) { A3D_RUN(emit_kernel, 32 * a.found.n_words, a); }
 template <typename T>

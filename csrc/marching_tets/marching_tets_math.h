@@ -85,14 +85,26 @@ A3D_FN int64_t first_face(const Found& f, Row row, int64_t rank) {
 }
 
 template <typename T>
-A3D_FN bool edge_crosses(const Args<T>& a, int64_t e) {
-  return is_inside(a.sdf[a.edges[2 * e]]) != is_inside(a.sdf[a.edges[2 * e + 1]]);
-}
+A3D_FN uint32_t inside_bit(const Args<T>& a, int32_t v) { return a.inside[v >> 5] >> (v & 31) & 1; }
+
 template <typename T>
 A3D_FN int tet_case(const Args<T>& a, int64_t t) {
-  int result = 0;
-  for (int v = 0; v < 4; ++v) result |= int(is_inside(a.sdf[a.tets[4 * t + v]])) << v;
-  return result;
+  const int32_t* v = a.tets + 4 * t;
+  return int(inside_bit(a, v[0]) | inside_bit(a, v[1]) << 1 | inside_bit(a, v[2]) << 2 | inside_bit(a, v[3]) << 3);
+}
+
+// What pair i of the cover of a word of tets says: bit 0, some of its vertices are inside; bit 1, some are outside.
+template <typename T>
+A3D_FN int sides_of_pair(const Args<T>& a, int32_t i) {
+  const uint32_t mask = a.cover[2 * i + 1], inside = a.inside[a.cover[2 * i]] & mask;
+  return int(inside != 0) | int(inside != mask) << 1;
+}
+
+// Calls visit(edge) for the edges of a tet that cross the surface.
+template <typename T, typename Visit>
+A3D_FN void for_each_crossing(const Args<T>& a, int64_t t, int tet_case, Visit&& visit) {
+  for (int k = 0; k < 6; ++k)
+    if ((tet_case >> edge_begin(k) ^ tet_case >> edge_end(k)) & 1) visit(a.tet_edges[6 * t + k]);
 }
 
 template <typename T>

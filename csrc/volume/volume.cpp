@@ -80,11 +80,11 @@ MarchArgs<T> make_march(const Tensor& origins, const Tensor& directions, const T
 std::tuple<Tensor, Tensor, Tensor, Tensor> march_rays(
     const Tensor& origins, const Tensor& directions, const Tensor& occupancy, const Tensor& lower, const Tensor& upper,
     const Tensor& offsets, double step, int64_t max_samples) {
-  Tensor counts = new_zeros(origins, {origins.size(0) + 1}, ScalarType::Long);
+  Tensor counts = new_zeros(origins, {origins.size(0) + 1}, ScalarType::Int);
   Tensor first, t_start, t_end, ray;
   for_float_dtype(origins, [&]<typename T>(T) {
     MarchArgs<T> args = make_march<T>(origins, directions, occupancy, lower, upper, offsets, step, max_samples);
-    args.counts = counts.mutable_data_ptr<int64_t>();
+    args.counts = counts.mutable_data_ptr<int32_t>();
     [&] { A3D_ON_DEVICE(origins, count_samples, args); }();
     first = cumulative_sum(counts);
     const int64_t n_samples = last_value(first);

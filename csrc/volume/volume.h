@@ -40,7 +40,7 @@ struct MarchArgs {
   int64_t cells[3];
   T step;
   int64_t max_samples;     // per ray
-  int64_t* counts;         // (R + 1): 0, then the samples of each ray
+  int32_t* counts;         // (R + 1): 0, then the samples of each ray
   const int64_t* first;    // (R + 1): sums of counts
   T* t_start;              // (S)
   T* t_end;                // (S)

@@ -106,7 +106,7 @@ A3D_FN void for_each_sample(const MarchArgs<T>& a, int64_t r, Visit&& visit) {
 
 template <typename T>
 A3D_FN void count_samples_one(const MarchArgs<T>& a, int64_t r) {
-  int64_t n = 0;
+  int32_t n = 0;
   for_each_sample(a, r, [&](T) { ++n; });
   a.counts[r + 1] = n;
 }

@@ -200,7 +200,7 @@ def test_gradient_matches_reference_and_repeats():
 def test_deterministic_path_is_the_same_function():
     grid = tet_grid(3, torch.float64)
     sdf = noise(len(grid.vertices))
-    surface, _, crossed = torch.ops.asset3d.marching_tets(sdf, grid.vertices, grid.tets, grid.edges, grid.tet_edges)
+    surface, _, crossed = torch.ops.asset3d.marching_tets(sdf, grid.vertices, *grid.tables)
     args = (noise(surface.shape), crossed, sdf, grid.vertices)
     torch.testing.assert_close(_deterministic_backward(*args), torch.ops.asset3d.marching_tets_backward(*args))
 
@@ -221,7 +221,7 @@ def test_second_derivative_is_refused():
 def test_opcheck(device, value):
     grid = tet_grid(2).to(device)
     sdf = noise(len(grid.vertices), torch.float32, device=device) if value is None else torch.ones_like(grid.vertices[:, 0])
-    args = (sdf.requires_grad_(), grid.vertices.clone().requires_grad_(), grid.tets, grid.edges, grid.tet_edges)
+    args = (sdf.requires_grad_(), grid.vertices.clone().requires_grad_(), *grid.tables)
     torch.library.opcheck(torch.ops.asset3d.marching_tets.default, args)
     dense = noise((3, 4, 5), torch.float32, device=device).requires_grad_()
     torch.library.opcheck(torch.ops.asset3d.marching_tets_dense.default, (dense, [0.0, 0, 0], [1.0, 1, 1]))
@@ -268,7 +268,7 @@ def test_emulated_kernels_match():
     ours, emulated = torch.ops.asset3d, torch.ops.asset3d_emulated
     grid = tet_grid(3, torch.float64)
     sdf = noise(len(grid.vertices))
-    args = (sdf, grid.vertices, grid.tets, grid.edges, grid.tet_edges)
+    args = (sdf, grid.vertices, *grid.tables)
     want = ours.marching_tets(*args)
     for got, expected in zip(emulated.marching_tets(*args), want):
         assert torch.equal(got, expected)

@@ -1,4 +1,5 @@
-// The sorted unique edges of tetrahedra: a counting sort by the smaller end, then a small sort per vertex.
+// What is built once per grid, on the host. The sorted unique edges: a counting sort by the smaller end, then a small
+// sort per vertex. The cover: the vertices of every 32 tets, collected into words.
 #include <algorithm>
 #include "../common/parallel.h"
 #include "marching_tets_math.h"
@@ -17,7 +18,47 @@ int64_t larger_end(uint64_t entry) { return int64_t(entry >> 32); }
 bool is_new_edge(const EdgesArgs& a, int64_t v, int64_t i) {
   return i == a.first[v] || larger_end(a.entries[i]) != larger_end(a.entries[i - 1]);
 }
+
+// The words of vertices, with masks, of one word of tets.
+struct Pairs {
+  uint32_t word[128], mask[128];
+  int n = 0;
+
+  void add(int32_t v) {
+    const uint32_t w = uint32_t(v) >> 5;
+    int i = 0;
+    while (i < n && word[i] != w) ++i;
+    if (i == n) word[n] = w, mask[n++] = 0;
+    mask[i] |= 1u << (v & 31);
+  }
+};
+Pairs pairs_of(const CoverArgs& a, int64_t word) {
+  Pairs pairs;
+  const int64_t end = std::min(128 * word + 128, 4 * a.n_tets);
+  for (int64_t i = 128 * word; i < end; ++i) pairs.add(a.tets[i]);
+  return pairs;
+}
 }  // namespace
+
+void count_cover(const CoverArgs& a) {
+  const int64_t n_words = (a.n_tets + 31) / 32;
+  parallel_for(0, n_words, 256, [&](int64_t begin, int64_t end) {
+    for (int64_t word = begin; word < end; ++word) a.first[word + 1] = pairs_of(a, word).n;
+  });
+  for (int64_t word = 0; word < n_words; ++word) a.first[word + 1] += a.first[word];
+}
+
+void write_cover(const CoverArgs& a) {
+  parallel_for(0, (a.n_tets + 31) / 32, 256, [&](int64_t begin, int64_t end) {
+    for (int64_t word = begin; word < end; ++word) {
+      const Pairs pairs = pairs_of(a, word);
+      for (int i = 0; i < pairs.n; ++i) {
+        a.cover[2 * (a.first[word] + i)] = pairs.word[i];
+        a.cover[2 * (a.first[word] + i) + 1] = pairs.mask[i];
+      }
+    }
+  });
+}
 
 void sort_edges(const EdgesArgs& a) {
   for (int64_t t = 0; t < a.n_tets; ++t)
