@@ -25,26 +25,26 @@ bool is_table(const Tensor& t, int64_t columns) {
 }
 int64_t words_of(int64_t n) { return (n + 31) / 32; }
 
-// The tensors behind Found, and the step between the two passes: sums of the counts, outputs of that size.
+// The tensors behind Found, and the step between the two passes. A zero before the counts shifts their sums by one.
 struct Passes {
   Tensor marks, counts, sums;
 
   Passes(const Tensor& like, int64_t n_marks, int64_t n_words)
-      : marks(new_zeros(like, {n_marks}, ScalarType::Int)), counts(new_empty(like, {kRows * n_words}, ScalarType::Int)) {}
+      : marks(new_zeros(like, {n_marks}, ScalarType::Int)), counts(new_zeros(like, {1 + kRows * n_words}, ScalarType::Int)) {}
 
   Found found() {
-    return {counts.mutable_data_ptr<int32_t>(), nullptr, counts.numel() / kRows, {0, 0, 0}};
+    return {counts.mutable_data_ptr<int32_t>() + 1, nullptr, counts.numel() / kRows, {0, 0, 0}};
   }
   uint32_t* mark_words() { return reinterpret_cast<uint32_t*>(marks.mutable_data_ptr<int32_t>()); }
 
   // Waits for the device: the sizes of the outputs are data.
   void sum(Found& found) {
-    if (counts.numel() == 0) return;
+    const int64_t n = found.n_words;
+    if (n == 0) return;
     sums = cumulative_sum(counts);
     found.sums = sums.const_data_ptr<int64_t>();
-    const int64_t n = found.n_words;
     int64_t last[kRows];
-    last_of_rows(sums, kRows, n, last);
+    last_of_rows(torch::stable::narrow(sums, 0, 1, kRows * n), kRows, n, last);
     for (int r = 0; r < kRows; ++r) found.totals[r] = last[r] - (r ? last[r - 1] : 0);
     STD_TORCH_CHECK(found.totals[kCrossings] <= kMaxIndex, "marching_tets: more than 2^31 - 1 surface vertices");
   }

@@ -11,7 +11,7 @@ enum Row { kCrossings = 0, kSingles = 1, kDoubles = 2, kRows = 3 };
 // What the first pass finds, and the sums that the second pass writes by.
 struct Found {
   int32_t* counts;      // (kRows, n_words)
-  const int64_t* sums;  // (kRows, n_words), inclusive, running on from row to row; second pass only
+  const int64_t* sums;  // (kRows, n_words): of the counts before, running on from row to row; second pass only
   int64_t n_words;
   int64_t totals[kRows];  // second pass only
 };

@@ -1,7 +1,6 @@
-// Marching tetrahedra, CPU schedule: threads share words of 32 vertices, edges or tets. The sums between the two passes fix where
-// each word writes, so that the result does not depend on the number of threads.
+// Marching tetrahedra, CPU schedule: threads share words of 32 vertices, edges or tets. The sums between the two passes
+// fix where each word writes, so that the result does not depend on the number of threads.
 #include <atomic>
-#include <initializer_list>
 #include "../common/parallel.h"
 #include "dense_math.h"
 
@@ -16,15 +15,41 @@ void for_each_word(int64_t n_words, Body&& body) {
   });
 }
 
-// Calls visit(element, rank) for every marked element of a row.
-template <typename T, typename Visit>
-void for_each_marked(const Args<T>& a, Row row, Visit&& visit) {
-  for_each_word(a.found.n_words, [&](int64_t word) {
-    uint32_t bits = a.marks[row * a.found.n_words + word];
-    if (!bits) return;
-    for (int64_t rank = start_of_word(a.found, row, word); bits; bits &= bits - 1)
-      visit(32 * word + lowest_bit(bits), rank++);
+// Calls body(word) for the wanted words, and fetch(word) some time before it: the few words of tets near a surface lie
+// far apart in memory, and waiting for them would be most of the time.
+template <typename Wanted, typename Fetch, typename Body>
+void for_each_wanted(int64_t n_words, Wanted&& wanted, Fetch&& fetch, Body&& body) {
+  constexpr int kBatch = 256, kAhead = 3;
+  parallel_for(0, n_words, kGrain, [&](int64_t begin, int64_t end) {
+    for (int64_t first = begin; first < end; first += kBatch) {
+      int64_t words[kBatch];
+      int n = 0;
+      for (int64_t word = first; word < first + kBatch && word < end; ++word) {
+        words[n] = word;
+        n += wanted(word);
+      }
+      for (int i = -kAhead; i < n; ++i) {
+        if (i + kAhead < n) fetch(words[i + kAhead]);
+        if (i >= 0) body(words[i]);
+      }
+    }
   });
+}
+
+template <typename T>
+void fetch_tets(const Args<T>& a, int64_t word) {  // past the end of the tables is harmless
+  const char* tets = reinterpret_cast<const char*>(a.tets) + word * 512;
+  const char* edges = reinterpret_cast<const char*>(a.tet_edges) + word * 768;
+  for (int i = 0; i < 512; i += 64) __builtin_prefetch(tets + i);
+  for (int i = 0; i < 768; i += 64) __builtin_prefetch(edges + i);
+}
+
+// Calls visit(element, rank) for every marked element of a word.
+template <typename T, typename Visit>
+void for_each_marked(const Args<T>& a, Row row, int64_t word, Visit&& visit) {
+  uint32_t bits = a.marks[row * a.found.n_words + word];
+  for (int64_t rank = start_of_word(a.found, row, word); bits; bits &= bits - 1)
+    visit(32 * word + lowest_bit(bits), rank++);
 }
 
 // Threads share the words of edges: bits are only ever set, so that the order does not matter.
@@ -68,20 +93,32 @@ void mark_cpu(const Args<T>& a) {
   const int64_t n = a.found.n_words;
   for_each_word((a.n_vertices + 31) / 32,
                 [&](int64_t word) { a.inside[word] = inside_word(a.sdf + 32 * word, a.n_vertices - 32 * word); });
-  for_each_word((a.n_tets + 31) / 32, [&](int64_t word) {
-    if (!is_crossed(a, word)) return;
-    const TetWords tets = mark_tets(a, word);
-    a.marks[kSingles * n + word] = tets.singles;
-    a.marks[kDoubles * n + word] = tets.doubles;
+  for_each_wanted(
+      (a.n_tets + 31) / 32, [&](int64_t word) { return is_crossed(a, word); },
+      [&](int64_t word) { fetch_tets(a, word); },
+      [&](int64_t word) {
+        const TetWords tets = mark_tets(a, word);
+        a.marks[kSingles * n + word] = tets.singles;
+        a.marks[kDoubles * n + word] = tets.doubles;
+      });
+  for_each_word(kRows * n, [&](int64_t word) {  // counts are zeroed
+    if (a.marks[word]) a.found.counts[word] = popcount(a.marks[word]);
   });
-  for_each_word(kRows * n, [&](int64_t word) { a.found.counts[word] = popcount(a.marks[word]); });
 }
 
 template <typename T>
 void emit_cpu(const Args<T>& a) {
-  for_each_marked(a, kCrossings, [&](int64_t e, int64_t rank) { emit_vertex(a, e, rank); });
-  for (const Row row : {kSingles, kDoubles})
-    for_each_marked(a, row, [&](int64_t t, int64_t rank) { emit_triangles(a, t, row, rank); });
+  const int64_t n = a.found.n_words;
+  for_each_word(n, [&](int64_t word) {
+    for_each_marked(a, kCrossings, word, [&](int64_t e, int64_t rank) { emit_vertex(a, e, rank); });
+  });
+  for_each_wanted(
+      n, [&](int64_t word) { return (a.marks[kSingles * n + word] | a.marks[kDoubles * n + word]) != 0; },
+      [&](int64_t word) { fetch_tets(a, word); },
+      [&](int64_t word) {
+        for_each_marked(a, kSingles, word, [&](int64_t t, int64_t rank) { emit_triangles(a, t, kSingles, rank); });
+        for_each_marked(a, kDoubles, word, [&](int64_t t, int64_t rank) { emit_triangles(a, t, kDoubles, rank); });
+      });
 }
 
 template <typename T>

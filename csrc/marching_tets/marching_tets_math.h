@@ -33,8 +33,10 @@ A3D_FN uint32_t below(int i) { return (1u << i) - 1; }
 A3D_FN int popcount(uint32_t word) {
 #ifdef __CUDA_ARCH__
   return __popc(word);
-#else
-  return __builtin_popcount(word);
+#else  // spelled out: the builtin is a call on machines that may lack the instruction
+  word -= word >> 1 & 0x55555555u;
+  word = (word & 0x33333333u) + (word >> 2 & 0x33333333u);
+  return int(((word + (word >> 4)) & 0x0f0f0f0fu) * 0x01010101u >> 24);
 #endif
 }
 A3D_FN int lowest_bit(uint32_t word) {
@@ -75,8 +77,7 @@ A3D_FN T sdf_gradient(T grad_along_edge, T s0, T s1, T own_weight) { return grad
 A3D_FN int64_t start_of_word(const Found& f, Row row, int64_t word) {
   int64_t base = 0;
   for (int r = 0; r < row; ++r) base += f.totals[r];
-  const int64_t at = row * f.n_words + word;
-  return f.sums[at] - f.counts[at] - base;
+  return f.sums[row * f.n_words + word] - base;
 }
 
 // The first of the triangles that a tet writes, `rank` being its number among the tets of its row.
@@ -100,11 +101,16 @@ A3D_FN int sides_of_pair(const Args<T>& a, int32_t i) {
   return int(inside != 0) | int(inside != mask) << 1;
 }
 
-// Calls visit(edge) for the edges of a tet that cross the surface.
+// The edges of a tet that cross the surface, one bit each.
+A3D_FN uint32_t crossing_edges(int tet_case) {
+  constexpr uint8_t kEdges[8] = {0, 7, 25, 30, 42, 45, 51, 52};  // a case and its opposite are alike
+  return kEdges[tet_case < 8 ? tet_case : 15 - tet_case];
+}
+
+// Calls visit(edge) for each of them.
 template <typename T, typename Visit>
 A3D_FN void for_each_crossing(const Args<T>& a, int64_t t, int tet_case, Visit&& visit) {
-  for (int k = 0; k < 6; ++k)
-    if ((tet_case >> edge_begin(k) ^ tet_case >> edge_end(k)) & 1) visit(a.tet_edges[6 * t + k]);
+  for (uint32_t rest = crossing_edges(tet_case); rest; rest &= rest - 1) visit(a.tet_edges[6 * t + lowest_bit(rest)]);
 }
 
 template <typename T>
