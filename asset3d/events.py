@@ -24,12 +24,18 @@ class EventLog:
     def emit(self, kind: str, **data: Any) -> None:
         """Write one event; numbers that JSON cannot hold are written as text (`"nan"`)."""
         event = {"time": round(time.time(), 3), "kind": kind} | {key: plain(value) for key, value in data.items()}
-        self._file.write(to_line(event))
+        try:
+            self._file.write(to_line(event))
+        except OSError:
+            pass  # a full disk: the next checkpoint says so; a lost line must not stop a run
         for listener in self.listeners:
             listener(event)
 
     def close(self) -> None:
-        self._file.close()
+        try:
+            self._file.close()
+        except OSError:
+            pass  # what could not be written
 
 
 def to_line(event: dict) -> str:

@@ -27,7 +27,7 @@ class Config(BaseModel):
     """Base of every config: unknown keys are errors, values cannot change after loading, defaults are checked too."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True, validate_default=True,
-                              allow_inf_nan=False, populate_by_name=True, protected_namespaces=())
+                              allow_inf_nan=False, protected_namespaces=())
 
 
 def register(kind: str, config: type[Config]) -> Callable[[type], type]:
@@ -35,13 +35,15 @@ def register(kind: str, config: type[Config]) -> Callable[[type], type]:
 
     Raises:
         ValueError: the kind is none of `KINDS`, or the name is taken.
-        TypeError: the config's `type` is not a `Literal`.
+        TypeError: the config's `type` is not a `Literal`, or a stage's config is no `StageConfig`.
     """
     if kind not in KINDS:
         raise ValueError(f"register: unknown kind '{kind}'{did_you_mean(kind, KINDS)}")
     field = config.model_fields.get("type")
     if field is None or get_origin(field.annotation) is not Literal:
         raise TypeError(f'{config.__name__}.type must be annotated as Literal["name"] with "name" as its default')
+    if kind == "stage" and "from_" not in config.model_fields:
+        raise TypeError(f"{config.__name__} must be a subclass of asset3d.StageConfig")
     name = get_args(field.annotation)[0]
 
     def add(cls: type) -> type:

@@ -71,7 +71,7 @@ class WalkConfig(StageConfig):
     """Seconds that a step sleeps."""
     fail_at: int | None = None
     """A step that ends in an error of the kind `failure`."""
-    failure: Literal["diverged", "input", "bug", "interrupt", "terminate"] = "diverged"
+    failure: Literal["diverged", "input", "bug", "memory", "interrupt", "terminate"] = "diverged"
 
 
 @register("stage", WalkConfig)
@@ -106,6 +106,8 @@ class Walk(Stage):
             raise InputError("the input is bad; give a good one")
         if kind == "bug":
             raise KeyError("a fault in the code")
+        if kind == "memory":
+            raise MemoryError("cannot allocate 99 GB")
         os.kill(os.getpid(), signal.SIGINT if kind == "interrupt" else signal.SIGTERM)
 
     def finish(self):

@@ -1,5 +1,6 @@
 """Recipes: what is read, what is refused and in which words, overrides, schedules in fields, help and plan."""
 import json
+import random
 import sys
 from pathlib import Path
 
@@ -146,6 +147,26 @@ def test_mapping_as_recipe(folder):
 def test_byte_order_mark_and_windows_lines(folder):
     save(folder, b"\xef\xbb\xbf" + fake_stages.RECIPE.replace("\n", "\r\n").replace("???", "v.txt").encode())
     assert recipe.load("r.yaml").name == "walk"
+
+
+def test_400_mutated_recipes(folder):
+    """Random damage to a good recipe: it loads, or it is refused as a recipe is refused."""
+    good = fake_stages.RECIPE.replace("???", "v.txt").encode()
+    pieces = [b"{", b"}", b"[", b"]", b": ", b"- ", b"&a ", b"*a", b"!!x ", b"'", b'"', b"\t", b"\n", b"|", b">", b"%", b"\xff", b"#",
+              b"? ", b"<<: ", b"---", b"...", b"1e999", b"~", b"\0", b"true", b"type", b"stage", b"@", b"`"]
+    refused = 0
+    for seed in range(400):
+        generator, content = random.Random(seed), bytearray(good)
+        for _ in range(generator.randint(1, 4)):
+            at = generator.randrange(len(content))
+            content[at : at + generator.choice([0, 1, 1, 5])] = generator.choice(pieces)
+        save(folder, bytes(content))
+        try:
+            assert recipe.load("r.yaml").name
+        except RecipeError as error:
+            refused += 1
+            assert all(line.startswith(("r.yaml:", "    ")) for line in str(error).splitlines()), (seed, str(error))
+    assert refused > 200
 
 
 def test_help_of_a_recipe(folder, capsys):
