@@ -158,18 +158,36 @@ def test_global_switches_are_given_back(folder):
     assert set(seen) == {(threads + 1, True)}
 
 
-@pytest.mark.parametrize("seed", [1, 2])
-def test_kill_storm(folder, seed):
-    """25 kills for each of two seeds; see kill_storm.py."""
-    done = fake_stages.python(str(fake_stages.FOLDER / "kill_storm.py"), str(folder), "25", str(seed), "0.25", "r.yaml",
-                              "views=v.txt", "steps=30", "checkpoint_every=3", "first.size=20000", "first.pause=0.004",
-                              "second.size=20000")
-    assert done.returncode == 0, done.stderr + (folder / "log.txt").read_text()[-2000:]
+def kill_storm(folder: Path, kills: int, seed: int, longest: float, *recipe: str) -> dict[str, int]:
+    """See kill_storm.py. Every result must be the undisturbed one, and nothing half-written may stay."""
+    done = fake_stages.python(str(fake_stages.FOLDER / "kill_storm.py"), str(folder), str(kills), str(seed), str(longest),
+                              *recipe, cwd=folder)
+    log = folder / "log.txt"
+    assert done.returncode == 0, done.stderr + (log.read_text()[-2000:] if log.exists() else "")
     count = json.loads(done.stdout)
     print(count)
-    assert count["kills"] >= 25 and count["different"] == 0 and count["left_behind"] == 0
+    assert count["kills"] >= kills and count["different"] == 0 and count["left_behind"] == 0
+    return count
+
+
+@pytest.mark.parametrize("seed", [1, 2])
+def test_kill_storm(folder, seed):
+    count = kill_storm(folder, 25, seed, 0.25, "r.yaml", "views=v.txt", "steps=30", "checkpoint_every=3", "first.size=20000",
+                       "first.pause=0.004", "second.size=20000")
     assert count["half_written"] >= 3, "some kills must fall into the writing of a file"
     assert count["resumed"] >= 15
+
+
+@pytest.mark.long
+def test_kill_storm_of_a_minute(folder):
+    count = kill_storm(folder, 50, 3, 6.0, "r.yaml", "views=v.txt", "steps=300", "checkpoint_every=10", "first.size=100000",
+                       "first.pause=0.1", "second.pause=0.1")
+    assert count["half_written"] >= 5 and count["resumed"] >= 40
+
+
+@pytest.mark.long
+def test_kill_storm_of_a_whole_recipe(folder):
+    kill_storm(folder, 5, 4, 60.0, "quickstart", "checkpoint_every=50")
 
 
 # ------------------------------------------------------------------------------------------------------- stopping
