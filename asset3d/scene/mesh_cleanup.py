@@ -99,7 +99,8 @@ def orient(vertices: np.ndarray, faces: np.ndarray) -> tuple[np.ndarray, int]:
     a, b = table.pairs().T
     same = (ends[a, 0] == ends[b, 0]).astype(np.int64)  # running the same way along the edge: one must be turned
     f, g = a // 3, b // 3
-    label = connected(2 * n, np.concatenate([np.stack([f, g + n * same], -1), np.stack([f + n, g + n * (1 - same)], -1)]))
+    kept, flipped = np.stack([f, g + n * same], -1), np.stack([f + n, g + n * (1 - same)], -1)
+    label = connected(2 * n, np.concatenate([kept, flipped]))
     _, area = face_normals(vertices, faces)
     weight = np.bincount(label, np.concatenate([area, np.zeros(n)]), label.max() + 1)
     as_is, turned = weight[label[:n]], weight[label[n:]]
@@ -121,14 +122,15 @@ def split_non_manifold(vertices: np.ndarray, faces: np.ndarray) -> tuple[np.ndar
     """The same surface with at most two faces per edge and one fan of faces per vertex.
 
     Where more than two faces meet in an edge they are paired so that each pair bounds its own piece of solid, and the
-    vertices that the pieces share are duplicated; where two pieces still share both ends, the edge is cut in the middle.
+    vertices that the pieces share are duplicated; where two pieces still share both ends, the edge is cut in half.
 
     Returns:
         vertices, faces, and (V',) the old vertex of each new one, -1 for the middle of an edge. Old vertices come
         first and keep their numbers.
     """
     faces, vertices, source = _cut_shared_edges(vertices, faces)
-    _, first, fans = np.unique(corner_fans(faces, _solid_pairs(vertices, faces)), return_index=True, return_inverse=True)
+    fans = corner_fans(faces, _solid_pairs(vertices, faces))
+    _, first, fans = np.unique(fans, return_index=True, return_inverse=True)
     owner = faces.reshape(-1)[first]  # old vertex of each fan; its first fan keeps its number
     extra = np.ones(len(owner), bool)
     extra[np.unique(owner, return_index=True)[1]] = False
