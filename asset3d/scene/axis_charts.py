@@ -36,7 +36,7 @@ def _frames() -> np.ndarray:
 
 
 def _axes(normals: np.ndarray, area: np.ndarray, pairs: np.ndarray) -> np.ndarray:
-    """(F,) axis of each face: the nearest to its normal smoothed over neighbours, unless the face is too steep there."""
+    """(F,) axis of each face: the nearest to its smoothed normal, unless the face is too steep there."""
     smooth = normals * area[:, None]
     for _ in range(4):
         spread = smooth.copy()

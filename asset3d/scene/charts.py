@@ -45,7 +45,8 @@ def cut(vertex: np.ndarray, flat: np.ndarray, label: np.ndarray) -> Charts:
         flat: (F, 3, 2) position of each corner.
         label: (F,) chart of each face.
     """
-    keys, first, corner = np.unique(label[:, None] * (vertex.max() + 1) + vertex, return_index=True, return_inverse=True)
+    keys = label[:, None] * (vertex.max() + 1) + vertex
+    _, first, corner = np.unique(keys, return_index=True, return_inverse=True)
     return Charts(vertex.reshape(-1)[first], corner.reshape(-1, 3), flat.reshape(-1, 2)[first])
 
 

@@ -90,7 +90,7 @@ def _xatlas_charts(vertices, faces, chart_limit, report) -> Charts | None:
     blocks, normals = _blocks(vertices, faces), vertex_normals(vertices, faces)
     joined, vertex, position, count = np.empty_like(faces), [], [], 0
     for done, block in enumerate(blocks):
-        report(0.8 * done / len(blocks), f"charting {len(block)} of {len(faces)} faces, block {done + 1} of {len(blocks)}")
+        report(0.8 * done / len(blocks), f"charting {len(block)} faces, block {done + 1} of {len(blocks)}")
         part, charts = _xatlas_block(vertices, normals, faces[block])
         joined[block] = part.faces + sum(map(len, vertex))
         vertex.append(part.vertex)

@@ -82,8 +82,8 @@ def test_orients_each_component_as_most_of_it_was():
 
 def test_moebius_strip_stays():
     around = np.linspace(0, 2 * np.pi, 12, endpoint=False)
-    rim = lambda s: np.stack([(1 + s * np.cos(around / 2)) * np.cos(around), (1 + s * np.cos(around / 2)) * np.sin(around),
-                              s * np.sin(around / 2)], -1)
+    radius = lambda s: 1 + s * np.cos(around / 2)
+    rim = lambda s: np.stack([radius(s) * np.cos(around), radius(s) * np.sin(around), s * np.sin(around / 2)], -1)
     vertices = np.concatenate([rim(-0.3), rim(0.3)])
     faces = []
     for i in range(12):
