@@ -1,0 +1,105 @@
+"""Folders of toybox objects: the asset, its caption, an input image, and a view set."""
+import json
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+
+from asset3d.errors import InputError
+from asset3d.scene import rigs
+from asset3d.scene.camera import orbit
+from asset3d.scene.image import save_png
+from asset3d.scene.mesh import Mesh
+from asset3d.scene.view_files import visible_surface, write_split, write_surface_points
+from asset3d.toybox.catalog import CATEGORIES, VERSION, ToyObject, make_object
+from asset3d.toybox.render import render_maps
+
+INPUT_VIEW = {"azimuth": 0.0, "elevation": 10.0, "fov": 30.0, "distance": 2.6}
+
+
+@dataclass(frozen=True)
+class Order:
+    """What to write."""
+
+    output: Path
+    """A folder that does not exist yet, or is empty."""
+    seed: int = 0
+    """Of the first object; the others count up."""
+    count: int = 1
+    category: tuple[str, ...] = CATEGORIES
+    size: int = 256
+    """Rows and columns of the images."""
+    texture_size: int = 1024
+    shading: float = 1.0
+    """1 bakes a soft light from above into the texture, 0 leaves the colours flat."""
+
+
+def write_glb(mesh: Mesh, path: Path) -> None:
+    """Write a mesh with its base-colour texture as GLB."""
+    import numpy as np
+    import trimesh
+    from PIL import Image
+    from trimesh.visual import TextureVisuals
+    from trimesh.visual.material import PBRMaterial
+    texture = Image.fromarray((mesh.material.base_color.numpy() * 255 + 0.5).astype(np.uint8))
+    material = PBRMaterial(baseColorTexture=texture, metallicFactor=0.0, roughnessFactor=1.0)
+    uvs = mesh.uvs.numpy() * (1, -1) + (0, 1)   # trimesh counts v from the bottom
+    out = trimesh.Trimesh(mesh.vertices.numpy(), mesh.faces.numpy(), vertex_normals=mesh.normals.numpy(),
+                          visual=TextureVisuals(uvs, material=material), process=False)
+    path.write_bytes(out.export(file_type="glb", include_normals=True))
+
+
+def write_input(mesh: Mesh, folder: Path, size: int = 256) -> None:
+    """Write `input.png`, the single-image view of the object, and `input.json`, its camera."""
+    camera = orbit(INPUT_VIEW["azimuth"], INPUT_VIEW["elevation"], INPUT_VIEW["distance"], INPUT_VIEW["fov"], size)
+    maps = render_maps(mesh, camera)
+    save_png(folder / "input.png", maps["color"][0], maps["alpha"][0])
+    document = {**INPUT_VIEW, "transform_matrix": camera.camera_to_world[0].double().tolist()}
+    (folder / "input.json").write_text(json.dumps(document, indent=1), encoding="utf-8")
+
+
+def write_view_set(mesh: Mesh, folder: Path, size: int = 256) -> None:
+    """Write the 48 training and 12 test views of a mesh and the surface points that the training views see."""
+    for split, camera in zip(("train", "test"), rigs.views(size)):
+        maps = render_maps(mesh, camera)
+        write_split(folder, split, camera, maps["color"], maps["alpha"])
+        if split == "train":
+            write_surface_points(folder, *visible_surface(maps["coordinate"], maps["normal"], maps["alpha"]))
+
+
+def write_object(toy: ToyObject, folder: Path, size: int = 256) -> None:
+    """Write everything about one object into a new folder, which appears when it is complete."""
+    unfinished = folder.with_name(f".{folder.name}.unfinished")
+    shutil.rmtree(unfinished, ignore_errors=True)
+    unfinished.mkdir(parents=True)
+    write_glb(toy.mesh, unfinished / "asset.glb")
+    (unfinished / "caption.txt").write_text(toy.caption + "\n", encoding="utf-8")
+    record = {"generator": "asset3d.toybox", "version": VERSION, "category": toy.category, "seed": toy.seed}
+    (unfinished / "object.json").write_text(json.dumps(record, indent=1), encoding="utf-8")
+    write_input(toy.mesh, unfinished, size)
+    write_view_set(toy.mesh, unfinished, size)
+    unfinished.rename(folder)
+
+
+def check_output(output: Path) -> None:
+    """InputError unless the folder is missing or empty and can be written."""
+    if output.exists() and not output.is_dir():
+        raise InputError(f"toybox: output: {output} is a file; name a folder")
+    if output.is_dir() and any(output.iterdir()):
+        raise InputError(f"toybox: output: {output} is not empty; name another folder")
+    try:
+        output.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"toybox: output: {output} cannot be created ({error.strerror}); name another folder") from None
+
+
+def write_objects(order: Order, tell=lambda text: None) -> list[Path]:
+    """Write every object of an order into a folder of its own, named by seed and category; returns the folders."""
+    check_output(order.output)
+    folders = []
+    for seed in range(order.seed, order.seed + order.count):
+        toy = make_object(seed, order.category, order.texture_size, order.shading)
+        folder = order.output / f"{seed:06d}_{toy.category}"
+        write_object(toy, folder, order.size)
+        folders.append(folder)
+        tell(f"{len(folders)}/{order.count} {folder}: {toy.caption}")
+    return folders
