@@ -31,8 +31,8 @@ def robot(draw: Draw, model: Model) -> str:
     model.add(box((width * 0.42, 0.03, 0.03), 0.008), plain(CHARCOAL), at=(0, leg + height * 0.4, depth / 2 + 0.0127))
     _limbs(draw, model, (accent, metal), (width, leg, height))
     _head(draw, model, (shell, accent, metal), (width, depth, leg + height))
-    words = {"plain": "", "bands": f" with {accent.name} bands", "dots": f" with {accent.name} dots"}[trim]
-    return f"{article(shell.name)} robot{words}, {accent.name} hands and {metal.name} limbs"
+    words = {"plain": "", "bands": f"{accent.name} bands, ", "dots": f"{accent.name} dots, "}[trim]
+    return f"{article(shell.name)} robot with {words}{accent.name} hands and {metal.name} limbs"
 
 
 def _limbs(draw: Draw, model: Model, colours, size) -> None:
