@@ -80,11 +80,12 @@ def owner_of(model: type[BaseModel], data: Any, path: Path) -> type[BaseModel] |
     annotation, metadata = model, []
     for key in path[:-1]:
         annotation, metadata = _child(annotation, metadata, data, key)
-        data = _item(data, key)
+        data = item(data, key)
     return _config_class(annotation, metadata, data)
 
 
-def _item(data: Any, key: str | int) -> Any:
+def item(data: Any, key: str | int) -> Any:
+    """What a document has under a key or number, or None."""
     if isinstance(data, dict):
         return data.get(key)
     return data[key] if isinstance(data, list) and isinstance(key, int) and 0 <= key < len(data) else None

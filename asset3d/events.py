@@ -39,7 +39,7 @@ class EventLog:
 
 
 def to_line(event: dict) -> str:
-    return json.dumps(event, ensure_ascii=False, allow_nan=False) + "\n"
+    return json.dumps(event, allow_nan=False) + "\n"
 
 
 def plain(value: Any) -> Any:

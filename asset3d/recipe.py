@@ -4,6 +4,7 @@ Loading runs no code from the recipe: text becomes plain data (`_document`), ove
 it against the configs of registered components.
 """
 import json
+import os
 import re
 from collections.abc import Iterable, Mapping
 from io import StringIO
@@ -120,15 +121,20 @@ def find(source: str | Path) -> Path:
     text, path = str(source), Path(source)
     if "\0" in text or not text.strip():
         raise RecipeError("the recipe's name is empty or unprintable")
-    if not path.suffix and len(path.parts) == 1 and not path.is_file():
+    if not path.suffix and len(path.parts) == 1 and not is_file(path):
         known = packaged()
         if text not in known:
-            raise RecipeError(f"{text}: no recipe of this name comes with asset3d{did_you_mean(text, known)}")
+            raise RecipeError(f"{text[:200]}: no recipe of this name comes with asset3d{did_you_mean(text, known)}")
         return known[text]
-    if not path.is_file():
-        what = "is a folder" if path.is_dir() else "no such file"
-        raise RecipeError(f"{text}: {what}; a recipe is a .yaml file or one of {', '.join(packaged())}")
+    if not is_file(path):
+        what = "is a folder" if text and os.path.isdir(text) else "no such file"
+        raise RecipeError(f"{text[:200]}: {what}; a recipe is a .yaml file or one of {', '.join(packaged())}")
     return path
+
+
+def is_file(path: str | Path) -> bool:
+    """Whether there is a file; also for names that no file system takes."""
+    return os.path.isfile(path)
 
 
 def _read(path: Path) -> str:
@@ -177,6 +183,9 @@ def _apply(document: Document, overrides: Mapping[str, Any] | Iterable[str]) -> 
             except RecipeError as error:
                 document.problems.append((place, "", re.sub(r"^:\d+:\d+: ", "", str(error))))
                 continue
+        if any("\ud800" <= character <= "\udfff" for text in _texts(value) for character in text):
+            document.problems.append((place, "", "not UTF-8 text"))
+            continue
         given |= set(_texts(value))
         for path in _targets(document, key, place):
             _set(document, path, value, place)
@@ -348,7 +357,7 @@ def arguments(source: str | Path | Mapping) -> tuple[str, list[tuple[str, str, s
         info = _recipe_errors.field_of(Recipe, document.data, path)
         value = document.data
         for key in path:
-            value = value.get(key, None) if isinstance(value, dict) else value[key]
+            value = _recipe_errors.item(value, key)
         default = info.default if value is None and info is not None else value
         default = "must be given" if value == MUST_BE_GIVEN else f"default {getattr(default, 'document', lambda: default)()}"
         rows.append((name, ", ".join(fields), default, (info.description if info else None) or ""))

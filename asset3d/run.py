@@ -18,7 +18,6 @@ import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from pathlib import Path
 
 from asset3d import _progress, registry
 from asset3d import recipe as recipes
@@ -76,7 +75,7 @@ def parse(argv: list[str]) -> Arguments:
             raise InputError(f"unknown option {text}{did_you_mean(text, FLAGS)}")
         elif text.startswith("output="):
             result.output = text.partition("=")[2]
-        elif "=" in text and not (result.recipe is None and Path(text).is_file()):
+        elif "=" in text and not (result.recipe is None and recipes.is_file(text)):
             result.overrides.append(text)
         elif result.recipe is None:
             result.recipe = text

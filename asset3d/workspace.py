@@ -152,8 +152,10 @@ def check_empty(path: str | Path) -> None:
         InputError: it is a file, is not empty, or cannot be made.
     """
     path = Path(path)
-    if (path.exists() or path.is_symlink()) and not path.is_dir():
+    if os.path.lexists(path) and not os.path.isdir(path):
         raise InputError(f"output={path}: is a file; give a new or empty folder")
+    if any(len(os.fsencode(part)) > 255 for part in path.parts):
+        raise InputError(f"output={str(path)[:100]}...: the name is too long; give a new or empty folder")
     above = next(parent for parent in path.absolute().parents if parent.exists())
     if not above.is_dir() or not os.access(path if path.is_dir() else above, os.W_OK):
         raise InputError(f"output={path}: cannot be made: {above} is {'not writable' if above.is_dir() else 'a file'}")

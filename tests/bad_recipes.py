@@ -171,6 +171,10 @@ OVERRIDES = [
     ("empty output", GOOD, ["output="], ["give a new or empty folder"]),
     ("output that is a file", GOOD, ["output=v.txt"], ["is a file; give a new or empty folder"]),
     ("output that is not empty", GOOD, ["output=."], ["the folder is not empty"]),
+    ("output with a long name", GOOD, ["output=" + "x" * 300], ["the name is too long"]),
+    ("bytes in an argument", GOOD, ["walk.mode=\udcff"], ["not UTF-8 text"]),
+    ("key below a number", GOOD, ["walk.steps.x=3"], ["argument walk.steps.x=3", "must be a valid integer, got a mapping"]),
+    ("argument of 10 000 letters", GOOD, ["walk.mode=" + "x" * 10_000], ["argument walk.mode: stage.1.mode: must be 'fast' or 'slow'"]),
     ("output below a file", GOOD, ["output=v.txt/x"], ["cannot be made"]),
 ]
 

@@ -17,6 +17,17 @@ def shared(*parts: str) -> Path:
     return path
 
 
+@pytest.fixture
+def walk_folder(tmp_path, monkeypatch):
+    """The current folder: r.yaml, a recipe of small stages, and v.txt, its input."""
+    import fake_stages
+
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "v.txt").write_text("hello")
+    (tmp_path / "r.yaml").write_text(fake_stages.RECIPE)
+    return tmp_path
+
+
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(item, call):
     """With CI=true, a skip for anything but a GPU is a failure."""

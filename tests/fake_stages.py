@@ -13,9 +13,9 @@ from typing import Annotated, Literal
 import torch
 from pydantic import Field
 
-from asset3d import Config, Diverged, FileName, InputError, InputPath, OneOf, Schedule, Stage, StageConfig, Values
+from asset3d import Config, Diverged, FileName, InputError, InputPath, OneOf, Run, Schedule, Stage, StageConfig, Values
 from asset3d.registry import register
-from asset3d.workspace import atomic_write
+from asset3d.workspace import atomic_write, tree_hash
 
 
 class PullConfig(Config):
@@ -154,6 +154,17 @@ stage:
   - {type: fake_walk, name: second, stride: {from: 1, to: 0.1, until_step: 15}, as: {representation: far}}
   - {type: fake_write, from: {representation: far}}
 """
+
+
+def walk(output: str | Path, **arguments) -> Run:
+    """A run of `RECIPE`, saved as r.yaml in the current folder; see the fixture `walk_folder`."""
+    return Run("r.yaml", output, **{"views": "v.txt"} | arguments)
+
+
+def result_hash(output: str | Path) -> str:
+    """Of all that a run makes; only the report tells times."""
+    result = Path(output, "result")
+    return tree_hash(result, skip=result / "report.html")
 
 
 FOLDER = Path(__file__).parent

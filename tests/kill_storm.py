@@ -14,10 +14,9 @@ import sys
 import time
 from pathlib import Path
 
-import fake_stages  # noqa: F401  registers its stages
+from fake_stages import result_hash  # which registers its stages
 
 from asset3d.run import main
-from asset3d.workspace import tree_hash
 
 
 def attempt(arguments: list[str], log: Path, kill_at_flush: int | None = None) -> int:
@@ -53,11 +52,6 @@ def wait(child: int) -> int:
     if status:
         raise SystemExit(f"a run ended with {os.waitstatus_to_exitcode(status)}")
     return 0
-
-
-def result_hash(output: Path) -> str:
-    """Of all that a run makes; only the report tells times."""
-    return tree_hash(output / "result", skip=output / "result" / "report.html")
 
 
 def storm(folder: Path, kills: int, seed: int, longest: float, recipe: list[str]) -> dict:
