@@ -6,7 +6,8 @@ import torch
 
 from asset3d.errors import EmptySurface, InputError
 from asset3d.scene.mesh import Mesh
-from asset3d.scene.mesh_topology import (connected, corner_fans, edge_table, face_components, face_normals, half_edges)
+from asset3d.scene.mesh_topology import (connected, corner_fans, edge_table, face_components, face_normals, half_edges,
+                                         split_vertices)
 
 SHORTEST_EDGE = 1e-6
 """Edges below this length, in units of the diagonal of the bounding box, are collapsed."""
@@ -130,13 +131,8 @@ def split_non_manifold(vertices: np.ndarray, faces: np.ndarray) -> tuple[np.ndar
     """
     faces, vertices, source = _cut_shared_edges(vertices, faces)
     fans = corner_fans(faces, _solid_pairs(vertices, faces))
-    _, first, fans = np.unique(fans, return_index=True, return_inverse=True)
-    owner = faces.reshape(-1)[first]  # old vertex of each fan; its first fan keeps its number
-    extra = np.ones(len(owner), bool)
-    extra[np.unique(owner, return_index=True)[1]] = False
-    number = np.where(extra, len(vertices) + np.cumsum(extra) - 1, owner)
-    index = np.concatenate([np.arange(len(vertices)), owner[extra]])
-    return vertices[index], number[fans].reshape(-1, 3), source[index]
+    split, index = split_vertices(faces, fans.reshape(-1, 3), len(vertices))
+    return vertices[index], split, source[index]
 
 
 def _diagonal(vertices: np.ndarray) -> float:

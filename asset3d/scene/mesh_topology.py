@@ -76,6 +76,25 @@ def corner_fans(faces: np.ndarray, pairs: np.ndarray) -> np.ndarray:
     return connected(len(starts), links)
 
 
+def split_vertices(faces: np.ndarray, labels: np.ndarray, n_vertices: int) -> tuple[np.ndarray, np.ndarray]:
+    """Give every vertex one copy for each label of its corners.
+
+    Args:
+        faces: (F, 3).
+        labels: (F, 3) label of each corner; equal labels at different vertices mean nothing.
+        n_vertices: V.
+
+    Returns:
+        Faces (F, 3), and (V',) the old vertex of each new one. Old vertices come first and keep their numbers.
+    """
+    keys = faces.reshape(-1) * (int(labels.max(initial=0)) + 1) + labels.reshape(-1)
+    _, first, inverse = np.unique(keys, return_index=True, return_inverse=True)
+    owner = faces.reshape(-1)[first]  # sorted by vertex
+    extra = np.concatenate([[False], owner[1:] == owner[:-1]])[:len(owner)]
+    number = np.where(extra, n_vertices + np.cumsum(extra) - 1, owner)
+    return number[inverse].reshape(-1, 3), np.concatenate([np.arange(n_vertices), owner[extra]])
+
+
 def face_normals(vertices: np.ndarray, faces: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Unit normals (F, 3), zero where a face has no area, and areas (F,)."""
     corner = vertices[faces]

@@ -2,28 +2,12 @@
 import numpy as np
 import pytest
 import torch
+from mesh_shapes import as_mesh as mesh
+from mesh_shapes import box, join
 
 from asset3d.errors import EmptySurface, InputError
-from asset3d.scene.mesh import Mesh
 from asset3d.scene.mesh_cleanup import clean_mesh, orient, split_non_manifold
 from asset3d.scene.mesh_topology import corner_fans, edge_table, face_components, vertex_normals
-
-
-def box(center=(0, 0, 0), size=1.0):
-    """Vertices (8, 3) and faces (12, 3) of a cube, seen from outside."""
-    corner = np.array([[x, y, z] for x in (0, 1) for y in (0, 1) for z in (0, 1)], float)
-    quads = [(0, 1, 3, 2), (4, 6, 7, 5), (0, 4, 5, 1), (2, 3, 7, 6), (0, 2, 6, 4), (1, 5, 7, 3)]
-    faces = [t for a, b, c, d in quads for t in ((a, b, c), (a, c, d))]
-    return (corner - 0.5) * size + center, np.array(faces, np.int64)
-
-
-def join(*parts):
-    offsets = np.cumsum([0] + [len(v) for v, _ in parts])
-    return np.concatenate([v for v, _ in parts]), np.concatenate([f + o for (_, f), o in zip(parts, offsets)])
-
-
-def mesh(vertices, faces, **more):
-    return Mesh(torch.tensor(vertices, dtype=torch.float32), torch.tensor(faces), **more)
 
 
 def volume(vertices, faces):

@@ -3,40 +3,12 @@ import numpy as np
 import pytest
 import torch
 from conftest import shared
+from mesh_shapes import grid_torus, thin_sheet
 
 from asset3d.errors import EmptySurface, InputError
 from asset3d.scene.decimate import decimate
 from asset3d.scene.mesh import Mesh
 from asset3d.scene.mesh_topology import edge_table, face_normals
-
-
-def grid_torus(n=160, m=80, major=0.35, minor=0.1, noise=0.0):
-    """A torus of 2 n m faces, optionally with noise along its normals."""
-    u, v = np.meshgrid(np.arange(n) * 2 * np.pi / n, np.arange(m) * 2 * np.pi / m, indexing="ij")
-    normal = np.stack([np.cos(v) * np.cos(u), np.sin(v), np.cos(v) * np.sin(u)], -1)
-    ring = np.stack([np.cos(u), 0 * u, np.sin(u)], -1) * major
-    radius = minor + noise * np.random.default_rng(0).standard_normal((n, m, 1))
-    i, j = np.meshgrid(np.arange(n), np.arange(m), indexing="ij")
-    at = lambda a, b: (a % n) * m + b % m
-    quad = np.stack([at(i, j), at(i, j + 1), at(i + 1, j + 1), at(i + 1, j)], -1).reshape(-1, 4)
-    faces = np.concatenate([quad[:, [0, 1, 2]], quad[:, [0, 2, 3]]])
-    return Mesh(torch.tensor((ring + radius * normal).reshape(-1, 3), dtype=torch.float32), torch.tensor(faces))
-
-
-def thin_sheet(n=60, thickness=0.004):
-    """A closed plate 1 x 1 x thickness."""
-    x, y = np.meshgrid(np.linspace(-0.5, 0.5, n), np.linspace(-0.5, 0.5, n), indexing="ij")
-    top = np.stack([x, y, 0 * x + thickness / 2], -1).reshape(-1, 3)
-    i, j = np.meshgrid(np.arange(n - 1), np.arange(n - 1), indexing="ij")
-    a, b, c, d = (i * n + j).ravel(), ((i + 1) * n + j).ravel(), ((i + 1) * n + j + 1).ravel(), (i * n + j + 1).ravel()
-    up = np.concatenate([np.stack([a, b, c], -1), np.stack([a, c, d], -1)])
-    faces, shift = [up, up[:, ::-1] + n * n], n * n
-    rim = np.concatenate([np.arange(n - 1) * n, (n - 1) * n + np.arange(n - 1), n * n - 1 - np.arange(n - 1) * n,
-                          n - 1 - np.arange(n - 1)])
-    after = np.roll(rim, -1)
-    faces += [np.stack([after, rim, rim + shift], -1), np.stack([after, rim + shift, after + shift], -1)]
-    vertices = np.concatenate([top, top * [1, 1, -1]])
-    return Mesh(torch.tensor(vertices, dtype=torch.float32), torch.tensor(np.concatenate(faces)))
 
 
 def check_manifold(mesh, closed=True):
