@@ -13,13 +13,25 @@ from asset3d.errors import did_you_mean
 def note(document: Document, model: type[BaseModel], errors: list[dict]) -> None:
     """Add what pydantic found to the document's problems."""
     for error in errors:
-        path = tuple(part for part in error["loc"] if part != "[key]")
+        path = _path(document.data, error["loc"], keep_last=error["type"] == "missing")
         if error["type"] == "missing":
             _note_missing(document, path)
             continue
         if error["type"] == "unknown_type":
             path = (*path, "type")
         document.problem(path, _message(document, model, path, error))
+
+
+def _path(data: Any, location: tuple, keep_last: bool) -> Path:
+    """Pydantic's location without the names of alternatives, which are not in the document."""
+    path: list[str | int] = []
+    for number, key in enumerate(location):
+        there = key in data if isinstance(data, dict) else isinstance(data, list) and isinstance(key, int)
+        if there:
+            data = item(data, key)
+        if there or (keep_last and number == len(location) - 1):
+            path.append(key)
+    return tuple(path)
 
 
 def _note_missing(document: Document, path: Path) -> None:

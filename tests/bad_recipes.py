@@ -149,7 +149,8 @@ CHAIN = [
     ("argument for no stage", "name: bad\narguments: {steps: optimise.steps}\nstage: [...]\n", [], ["r.yaml:2:13: arguments.steps: 'optimise.steps' is no STAGE_NAME.field"]),
     ("argument for no field", "name: bad\narguments: {views: fake_read.vews}\nstage: [...]\n", [], ["has no 'vews'; did you mean 'views'?"]),
     ("argument called output", "name: bad\narguments: {output: fake_read.views}\nstage: [...]\n", [], ["'output' is an argument of every recipe"]),
-    ("argument as a number", "name: bad\narguments: {views: 5}\nstage: [...]\n", [], ["arguments.views"]),
+    ("argument with a space", "name: bad\narguments: {my views: fake_read.views}\nstage: [...]\n", [], ["r.yaml:2:13: arguments.my views: must match"]),
+    ("argument as a number", "name: bad\narguments: {views: 5}\nstage: [...]\n", [], ["r.yaml:2:13: arguments.views: must be a valid string, got 5"]),
 ]
 
 GOOD = walk("name: walk").replace("name: bad", "name: bad\narguments: {steps: walk.steps, loss: walk.loss}")

@@ -71,7 +71,7 @@ class WalkConfig(StageConfig):
     """Seconds that a step sleeps."""
     fail_at: int | None = None
     """A step that ends in an error of the kind `failure`."""
-    failure: Literal["diverged", "input", "bug", "memory", "interrupt", "terminate"] = "diverged"
+    failure: Literal["diverged", "input", "bug", "memory", "interrupt", "terminate", "twice"] = "diverged"
 
 
 @register("stage", WalkConfig)
@@ -108,7 +108,8 @@ class Walk(Stage):
             raise KeyError("a fault in the code")
         if kind == "memory":
             raise MemoryError("cannot allocate 99 GB")
-        os.kill(os.getpid(), signal.SIGINT if kind == "interrupt" else signal.SIGTERM)
+        for number in {"interrupt": [signal.SIGINT], "twice": [signal.SIGINT] * 2, "terminate": [signal.SIGTERM]}[kind]:
+            os.kill(os.getpid(), number)
 
     def finish(self):
         return {"representation": self.position}

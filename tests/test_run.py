@@ -48,6 +48,15 @@ def test_signals_stop_after_the_step(folder, capfd, how, status):
         *range(20)]
 
 
+def test_second_interrupt_stops_at_once(folder, capfd):
+    assert main(["r.yaml", "views=v.txt", "output=o", "checkpoint_every=3", "second.fail_at=7", "second.failure=twice"]) == 130
+    assert "interrupted" in capfd.readouterr().err
+    assert sorted(p.name for p in Path("o/stages/03-second/checkpoints").iterdir()) == ["step-00000003", "step-00000006"]
+    run = Run.resume("o")
+    assert next(run).step == 7, "the step that was broken off is done again"
+    run.close()
+
+
 def test_interrupt_from_outside(folder):
     """A process of its own, stopped by Ctrl-C while it runs; its lock is gone and it can be continued."""
     command = [sys.executable, str(fake_stages.FOLDER / "fake_stages.py"), "r.yaml", "views=v.txt", "output=o", "first.pause=0.02",
