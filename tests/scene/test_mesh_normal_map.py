@@ -8,7 +8,8 @@ from asset3d.errors import InputError
 from asset3d.scene.decimate import decimate
 from asset3d.scene.mesh import Mesh
 from asset3d.scene.mesh_topology import face_normals, vertex_normals
-from asset3d.scene.normal_map import bake_normal_map, closest_weights
+from asset3d.scene.nearest import closest_weights
+from asset3d.scene.normal_map import bake_normal_map
 from asset3d.scene.tangents import with_tangents
 from asset3d.scene.texels import dilate, texel_map
 from asset3d.scene.unwrap import unwrap

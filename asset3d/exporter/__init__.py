@@ -1,0 +1,1 @@
+"""Files of an asset: one file of this folder per format."""
