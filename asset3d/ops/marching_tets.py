@@ -10,7 +10,7 @@ from jaxtyping import Float, Int32, Int64
 from torch import Tensor
 
 from asset3d import _C  # noqa: F401  registers torch.ops.asset3d.*
-from asset3d.ops._check import check
+from asset3d.ops._check import check, deterministic
 
 EDGE_ENDS = ((0, 1), (0, 2), (0, 3), (1, 2), (1, 3), (2, 3))
 # Corners of the six tets of a cube, corner x y z as bits 4 2 1; also in csrc/marching_tets/dense_math.h.
@@ -56,10 +56,9 @@ class TetGrid:
         check("TetGrid", tets=(tets, "T 4"))
         if tets.is_floating_point() or tets.is_complex() or tets.dtype == torch.bool:
             raise TypeError(f"TetGrid: `tets` must be integers, got {tets.dtype}")
-        tets = tets.detach().cpu().to(torch.int32, copy=True).contiguous()
-        edges, tet_edges = torch.ops.asset3d.tet_grid_edges(tets, len(vertices))  # refuses bad indices
-        if _turn_inside_out(vertices.detach().cpu(), tets):
-            edges, tet_edges = torch.ops.asset3d.tet_grid_edges(tets, len(vertices))
+        tets = tets.detach().cpu().to(torch.int32).contiguous()
+        tets = torch.ops.asset3d.tet_grid_orient(vertices.detach().cpu().contiguous(), tets)  # refuses bad indices
+        edges, tet_edges = torch.ops.asset3d.tet_grid_edges(tets, len(vertices))
         tables = (tets, edges, tet_edges, *torch.ops.asset3d.tet_grid_cover(tets))
         return cls(vertices.detach(), *(table.to(vertices.device) for table in tables))
 
@@ -94,8 +93,10 @@ def tet_grid(resolution: int, dtype: torch.dtype = torch.float32) -> TetGrid:
     steps = torch.arange(resolution + 1, dtype=dtype) / resolution - 0.5
     middles = (torch.arange(resolution, dtype=dtype) + 0.5) / resolution - 0.5
     vertices = torch.cat([torch.cartesian_prod(steps, steps, steps), torch.cartesian_prod(middles, middles, middles)])
-    tets = torch.cat([_tets_across(corner, centre, axis) for axis in range(3)])
-    tets = tets[tets.amin(1).argsort(stable=True)]  # neighbours in space are neighbours in memory
+    behind = torch.stack([_tets_behind(corner, centre, axis) for axis in range(3)], 3)  # cells x, y, z; axis; 4 tets
+    ends = [_half_octahedra(corner, centre, axis, -1).reshape(-1, 4) for axis in range(3)]
+    tets = torch.cat([behind.reshape(-1, 4), *ends])
+    tets = tets[tets[:, 0] >= 0]
     return TetGrid.of(vertices, tets)
 
 
@@ -189,20 +190,30 @@ def _shifted(numbers: Tensor, *by: int) -> Tensor:
     return numbers
 
 
-def _tets_across(corner: Tensor, centre: Tensor, axis: int) -> Tensor:
-    """Tets of all faces of cubes across one axis: four between two centres, two at the boundary."""
+def _ring(corner: Tensor, axis: int, layer: slice) -> list[Tensor]:
+    """The four corners of the faces across an axis, in order, for some layers of corners."""
     u, v = (other for other in range(3) if other != axis)
-    ring = []  # of the corners of each face, (layers, n, n)
-    for a, b in ((0, 0), (1, 0), (1, 1), (0, 1)):
-        quarter = corner.narrow(u, a, corner.shape[u] - 1).narrow(v, b, corner.shape[v] - 1)
-        ring.append(quarter.movedim(axis, 0))
-    centre = centre.movedim(axis, 0)
-    inner = [corners[1:-1] for corners in ring]
-    tets = [torch.stack([centre[:-1], centre[1:], inner[k], inner[(k + 1) % 4]], -1) for k in range(4)]
-    for at, end in ((0, 0), (-1, -1)):
-        a, b, c, d = (corners[at] for corners in ring)
-        tets += [torch.stack([centre[end], a, b, c], -1), torch.stack([centre[end], a, c, d], -1)]
-    return torch.cat([tet.reshape(-1, 4) for tet in tets])
+    corner = corner[(slice(None),) * axis + (layer,)]
+    n = corner.shape[u] - 1
+    return [corner.narrow(u, a, n).narrow(v, b, n) for a, b in ((0, 0), (1, 0), (1, 1), (0, 1))]
+
+
+def _half_octahedra(corner: Tensor, centre: Tensor, axis: int, end: int) -> Tensor:
+    """The two tets of each cell at the lower (0) or upper (-1) boundary across an axis."""
+    layer = slice(0, 1) if end == 0 else slice(-1, None)
+    a, b, c, d = _ring(corner, axis, layer)
+    cell = centre[(slice(None),) * axis + (layer,)]
+    return torch.stack([torch.stack([cell, a, b, c], -1), torch.stack([cell, a, c, d], -1)], 3)
+
+
+def _tets_behind(corner: Tensor, centre: Tensor, axis: int) -> Tensor:
+    """The four tets of each cell across its lower face on an axis, (n, n, n, 4, 4); -1 for the two missing ones of a
+    boundary face."""
+    ring, n = _ring(corner, axis, slice(1, -1)), centre.shape[axis]
+    near, far = centre.narrow(axis, 0, n - 1), centre.narrow(axis, 1, n - 1)
+    inner = torch.stack([torch.stack([near, far, ring[k], ring[(k + 1) % 4]], -1) for k in range(4)], 3)
+    first = _half_octahedra(corner, centre, axis, 0)
+    return torch.cat([torch.cat([first, torch.full_like(first, -1)], 3), inner], axis)
 
 
 def _regular_vertices(size, lower, upper, dtype) -> Tensor:
@@ -210,18 +221,6 @@ def _regular_vertices(size, lower, upper, dtype) -> Tensor:
         low + torch.arange(n, dtype=dtype) * ((high - low) / max(n - 1, 1)) for n, low, high in zip(size, lower, upper)
     ]
     return torch.cartesian_prod(*axes)
-
-
-def _turn_inside_out(vertices: Tensor, tets: Tensor) -> bool:
-    """Swap the last two corners of the tets of positive volume, in place; whether there were any."""
-    changed = False
-    for part in tets.split(1 << 20):
-        p = vertices[part.long()]
-        a, b, c = (p[:, i] - p[:, 0] for i in (1, 2, 3))
-        wrong = (torch.linalg.cross(a, b) * c).sum(-1) > 0
-        part[wrong] = part[wrong][:, [0, 1, 3, 2]]
-        changed |= bool(wrong.any())
-    return changed
 
 
 # Shapes without data
@@ -266,7 +265,7 @@ def _save(ctx, inputs, output):
 
 def _backward(ctx, grad, *_):
     crossed, sdf, vertices = ctx.saved_tensors
-    if sdf.is_cuda and torch.are_deterministic_algorithms_enabled():
+    if deterministic(sdf):
         gradients = _deterministic_backward(grad, crossed, sdf, vertices)
     else:
         gradients = torch.ops.asset3d.marching_tets_backward(grad.contiguous(), crossed, sdf, vertices)
@@ -294,7 +293,7 @@ def _save_dense(ctx, inputs, output):
 
 def _backward_dense(ctx, grad, *_):
     crossed, sdf = ctx.saved_tensors
-    if sdf.is_cuda and torch.are_deterministic_algorithms_enabled():
+    if deterministic(sdf):
         vertices = _regular_vertices(sdf.shape, ctx.lower, ctx.upper, sdf.dtype).to(sdf.device)
         grad_sdf, _ = _deterministic_backward(grad, crossed, sdf.flatten(), vertices)
         return grad_sdf.reshape(sdf.shape), None, None

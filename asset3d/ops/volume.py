@@ -12,8 +12,6 @@ from torch import Tensor
 from asset3d import _C  # noqa: F401  registers torch.ops.asset3d.*
 from asset3d.ops._check import check
 
-MAX_STEPS = 1 << 24  # of one ray; as kMaxSteps in csrc/volume/volume_math.h
-
 
 class RaySamples(NamedTuple):
     """Intervals along rays, packed: ray r owns the samples `first[r]` to `first[r + 1]`, front to back."""
@@ -79,7 +77,7 @@ def march_rays(
         occupancy: Which cells may hold something, (X, Y, Z), indexed by position along x, y and z.
         lower: Smallest corner of the grid, (3,).
         upper: Largest corner of the grid, (3,).
-        step: Distance between samples, > 0.
+        step: Distance between samples, > 0. No ray is followed for more than 2^20 steps.
         offsets: Shift of the samples of each ray in steps, (R,), in [0, 1); None is 0.5 for all.
         max_samples: Samples kept per ray, the nearest ones; the rest is dropped.
 

@@ -175,17 +175,31 @@ Tensor marching_tets_dense_backward(
   return grad_sdf;
 }
 
-// On the CPU only: a grid is built once, then moved.
-std::tuple<Tensor, Tensor> tet_grid_edges(const Tensor& tets, int64_t n_vertices) {
+// The rest is for the CPU only: a grid is built once, then moved.
+void check_tets(const Tensor& tets) {
   STD_TORCH_CHECK(is_table(tets, 4) && tets.is_cpu(), "tets must be contiguous (T, 4) int32 on the CPU");
-  STD_TORCH_CHECK(tets.size(0) < (int64_t(1) << 32) / 6 && n_vertices <= kMaxIndex, "tet_grid_edges: grid too large");
+}
+
+Tensor tet_grid_orient(const Tensor& vertices, const Tensor& tets) {
+  check_tets(tets);
+  STD_TORCH_CHECK(vertices.is_contiguous() && vertices.is_cpu(), "vertices must be contiguous (V, 3) on the CPU");
+  const int64_t n_vertices = vertices.size(0);
+  Tensor out = torch::stable::clone(tets);
+  int32_t* corner = out.mutable_data_ptr<int32_t>();
+  for (int64_t i = 0; i < out.numel(); ++i)
+    STD_TORCH_CHECK(corner[i] >= 0 && corner[i] < n_vertices, "TetGrid: tet ", i / 4, " has vertex ", corner[i],
+                    ", but there are ", n_vertices, " vertices");
+  for_float_dtype(vertices, [&]<typename T>(T) { orient(vertices.const_data_ptr<T>(), corner, tets.size(0)); });
+  return out;
+}
+
+std::tuple<Tensor, Tensor> tet_grid_edges(const Tensor& tets, int64_t n_vertices) {
+  check_tets(tets);
+  STD_TORCH_CHECK(tets.size(0) < (int64_t(1) << 32) / 6 && n_vertices <= kMaxIndex, "TetGrid: too many tets or vertices");
   EdgesArgs args{};
   args.tets = tets.const_data_ptr<int32_t>();
   args.n_tets = tets.size(0);
   args.n_vertices = n_vertices;
-  for (int64_t i = 0; i < 4 * args.n_tets; ++i)
-    STD_TORCH_CHECK(args.tets[i] >= 0 && args.tets[i] < n_vertices, "tet_grid_edges: tet ", i / 4, " has vertex ",
-                    args.tets[i], ", but there are ", n_vertices, " vertices");
   Tensor tet_edges = new_empty(tets, {args.n_tets, 6});
   Tensor entries = new_empty(tets, {6 * args.n_tets}, ScalarType::Long);
   Tensor first = new_zeros(tets, {n_vertices + 1}, ScalarType::Long);
@@ -195,14 +209,14 @@ std::tuple<Tensor, Tensor> tet_grid_edges(const Tensor& tets, int64_t n_vertices
   args.first = first.mutable_data_ptr<int64_t>();
   args.unique = unique.mutable_data_ptr<int64_t>();
   sort_edges(args);
-  STD_TORCH_CHECK(args.unique[n_vertices] <= kMaxIndex, "tet_grid_edges: more than 2^31 - 1 edges");
+  STD_TORCH_CHECK(args.unique[n_vertices] <= kMaxIndex, "TetGrid: more than 2^31 - 1 edges");
   Tensor edges = new_empty(tets, {args.unique[n_vertices], 2});
   write_edges(args, edges.mutable_data_ptr<int32_t>());
   return {edges, tet_edges};
 }
 
 std::tuple<Tensor, Tensor> tet_grid_cover(const Tensor& tets) {
-  STD_TORCH_CHECK(is_table(tets, 4) && tets.is_cpu(), "tets must be contiguous (T, 4) int32 on the CPU");
+  check_tets(tets);
   const int64_t n_words = words_of(tets.size(0));
   Tensor first = new_zeros(tets, {n_words + 1});
   CoverArgs args{tets.const_data_ptr<int32_t>(), tets.size(0), first.mutable_data_ptr<int32_t>(), nullptr};
@@ -220,6 +234,7 @@ STABLE_TORCH_LIBRARY_FRAGMENT(A3D_LIBRARY, m) {
   m.def("marching_tets_backward(Tensor grad, Tensor crossed, Tensor sdf, Tensor vertices) -> (Tensor, Tensor)");
   m.def("marching_tets_dense(Tensor sdf, float[] lower, float[] upper) -> (Tensor, Tensor, Tensor)");
   m.def("marching_tets_dense_backward(Tensor grad, Tensor crossed, Tensor sdf, float[] lower, float[] upper) -> Tensor");
+  m.def("tet_grid_orient(Tensor vertices, Tensor tets) -> Tensor");
   m.def("tet_grid_edges(Tensor tets, int n_vertices) -> (Tensor, Tensor)");
   m.def("tet_grid_cover(Tensor tets) -> (Tensor, Tensor)");
 }
@@ -230,6 +245,7 @@ STABLE_TORCH_LIBRARY_FRAGMENT(A3D_LIBRARY, m) {
   m.impl("marching_tets_dense_backward", TORCH_BOX(&marching_tets_dense_backward))
 STABLE_TORCH_LIBRARY_IMPL(A3D_LIBRARY, CPU, m) {
   A3D_REGISTER(m);
+  m.impl("tet_grid_orient", TORCH_BOX(&tet_grid_orient));
   m.impl("tet_grid_edges", TORCH_BOX(&tet_grid_edges));
   m.impl("tet_grid_cover", TORCH_BOX(&tet_grid_cover));
 }

@@ -93,6 +93,8 @@ template <typename T> void emit_dense_cpu(const DenseArgs<T>&);
 template <typename T> void emit_dense_cuda(const DenseArgs<T>&, void* stream);
 template <typename T> void backward_cpu(const BackwardArgs<T>&);
 template <typename T> void backward_cuda(const BackwardArgs<T>&, void* stream);
+// Swaps the last two corners of the tets of positive volume.
+template <typename T> void orient(const T* vertices, int32_t* tets, int64_t n_tets);
 void count_cover(const CoverArgs&);                       // fills first
 void write_cover(const CoverArgs&);                       // fills cover
 void sort_edges(const EdgesArgs&);                        // fills first, entries (sorted), unique

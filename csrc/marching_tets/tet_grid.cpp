@@ -1,6 +1,7 @@
 // What is built once per grid, on the host. The sorted unique edges: a counting sort by the smaller end, then a small
 // sort per vertex. The cover: the vertices of every 32 tets, collected into words.
 #include <algorithm>
+#include <utility>
 #include "../common/parallel.h"
 #include "marching_tets_math.h"
 
@@ -39,6 +40,24 @@ Pairs pairs_of(const CoverArgs& a, int64_t word) {
   return pairs;
 }
 }  // namespace
+
+template <typename T>
+void orient(const T* vertices, int32_t* tets, int64_t n_tets) {
+  parallel_for(0, n_tets, 4096, [&](int64_t begin, int64_t end) {
+    for (int64_t t = begin; t < end; ++t) {
+      int32_t* tet = tets + 4 * t;
+      T e[3][3];
+      for (int i = 0; i < 3; ++i)
+        for (int d = 0; d < 3; ++d) e[i][d] = vertices[3 * int64_t(tet[i + 1]) + d] - vertices[3 * int64_t(tet[0]) + d];
+      const T volume = (e[0][1] * e[1][2] - e[0][2] * e[1][1]) * e[2][0] +
+                       (e[0][2] * e[1][0] - e[0][0] * e[1][2]) * e[2][1] +
+                       (e[0][0] * e[1][1] - e[0][1] * e[1][0]) * e[2][2];
+      if (volume > 0) std::swap(tet[2], tet[3]);
+    }
+  });
+}
+template void orient(const float*, int32_t*, int64_t);
+template void orient(const double*, int32_t*, int64_t);
 
 void count_cover(const CoverArgs& a) {
   const int64_t n_words = (a.n_tets + 31) / 32;

@@ -63,7 +63,8 @@ template <typename T>
 MarchArgs<T> make_march(const Tensor& origins, const Tensor& directions, const Tensor& occupancy, const Tensor& lower,
                         const Tensor& upper, const Tensor& offsets, double step, int64_t max_samples) {
   STD_TORCH_CHECK(occupancy.is_contiguous() && occupancy.dim() == 3 && occupancy.numel() > 0 &&
-                  occupancy.scalar_type() == ScalarType::Bool, "occupancy must be contiguous (X, Y, Z) bool, not empty");
+                  occupancy.numel() < (int64_t(1) << 31) && occupancy.scalar_type() == ScalarType::Bool,
+                  "occupancy must be contiguous (X, Y, Z) bool, not empty, at most 2^31 - 1 cells");
   STD_TORCH_CHECK(offsets.is_contiguous() && offsets.numel() == origins.size(0), "offsets must be contiguous (R)");
   STD_TORCH_CHECK(std::isfinite(step) && step > 0, "march_rays: `step` must be finite and > 0, got ", step);
   refuse_non_finite<T>("march_rays", "offsets", offsets);
@@ -71,7 +72,8 @@ MarchArgs<T> make_march(const Tensor& origins, const Tensor& directions, const T
   args.rays = make_rays<T>("march_rays", origins, directions, lower, upper);
   args.offsets = offsets.const_data_ptr<T>();
   args.occupancy = occupancy.const_data_ptr<bool>();
-  for (int d = 0; d < 3; ++d) args.cells[d] = occupancy.size(d);
+  for (int d = 0; d < 3; ++d) args.n_cells[d] = int32_t(occupancy.size(d));
+  for (int d = 0; d < 3; ++d) args.n_blocks[d] = (args.n_cells[d] + kBlock - 1) / kBlock;
   args.step = T(step);
   args.max_samples = max_samples;
   return args;
@@ -84,7 +86,10 @@ std::tuple<Tensor, Tensor, Tensor, Tensor> march_rays(
   Tensor first, t_start, t_end, ray;
   for_float_dtype(origins, [&]<typename T>(T) {
     MarchArgs<T> args = make_march<T>(origins, directions, occupancy, lower, upper, offsets, step, max_samples);
+    Tensor blocks = new_empty(occupancy, {args.n_blocks[0], args.n_blocks[1], args.n_blocks[2]});
+    args.blocks = blocks.mutable_data_ptr<bool>();
     args.counts = counts.mutable_data_ptr<int32_t>();
+    [&] { A3D_ON_DEVICE(origins, mark_blocks, args); }();
     [&] { A3D_ON_DEVICE(origins, count_samples, args); }();
     first = cumulative_sum(counts);
     const int64_t n_samples = last_value(first);

@@ -32,12 +32,15 @@ struct BoxBackwardArgs {
   T* grad_upper;         // (R, 3)
 };
 
+constexpr int kBlock = 8;  // cells along each side of a block
+
 template <typename T>
 struct MarchArgs {
   Rays<T> rays;
   const T* offsets;        // (R) in [0, 1)
-  const bool* occupancy;   // (cells[0], cells[1], cells[2])
-  int64_t cells[3];
+  const bool* occupancy;   // (n_cells[0], n_cells[1], n_cells[2])
+  bool* blocks;            // (n_blocks[0], n_blocks[1], n_blocks[2]): whether any of kBlock^3 cells is occupied
+  int32_t n_cells[3], n_blocks[3];
   T step;
   int64_t max_samples;     // per ray
   int32_t* counts;         // (R + 1): 0, then the samples of each ray
@@ -72,6 +75,8 @@ template <typename T> void ray_box_cpu(const BoxArgs<T>&);
 template <typename T> void ray_box_cuda(const BoxArgs<T>&, void* stream);
 template <typename T> void ray_box_backward_cpu(const BoxBackwardArgs<T>&);
 template <typename T> void ray_box_backward_cuda(const BoxBackwardArgs<T>&, void* stream);
+template <typename T> void mark_blocks_cpu(const MarchArgs<T>&);
+template <typename T> void mark_blocks_cuda(const MarchArgs<T>&, void* stream);
 template <typename T> void count_samples_cpu(const MarchArgs<T>&);
 template <typename T> void count_samples_cuda(const MarchArgs<T>&, void* stream);
 template <typename T> void write_samples_cpu(const MarchArgs<T>&);

@@ -21,6 +21,15 @@ __global__ void ray_box_backward_kernel(const BoxBackwardArgs<T> a) {
   if (r < a.rays.n) ray_box_backward_one(a, r);
 }
 template <typename T>
+__device__ __host__ int64_t block_count(const MarchArgs<T>& a) {
+  return int64_t(a.n_blocks[0]) * a.n_blocks[1] * a.n_blocks[2];
+}
+template <typename T>
+__global__ void mark_blocks_kernel(const MarchArgs<T> a) {
+  const int64_t block = thread_index();
+  if (block < block_count(a)) mark_block(a, block);
+}
+template <typename T>
 __global__ void count_samples_kernel(const MarchArgs<T> a) {
   const int64_t r = thread_index();
   if (r < a.rays.n) count_samples_one(a, r);
@@ -132,6 +141,7 @@ dim3 blocks(int64_t threads) { return dim3(unsigned((threads + kThreads - 1) / k
   template void name##_cuda(const Arguments<double>&, void*);
 A3D_DEFINE(ray_box, BoxArgs, a.rays.n)
 A3D_DEFINE(ray_box_backward, BoxBackwardArgs, a.rays.n)
+A3D_DEFINE(mark_blocks, MarchArgs, block_count(a))
 A3D_DEFINE(count_samples, MarchArgs, a.rays.n)
 A3D_DEFINE(write_samples, MarchArgs, a.rays.n)
 A3D_DEFINE(composite, CompositeArgs, a.n_rays * kWarp)

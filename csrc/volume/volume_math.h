@@ -6,8 +6,8 @@
 
 namespace asset3d::volume {
 
-// Steps along one ray that are looked at, at most: later ones could not be told apart in float32.
-constexpr int64_t kMaxSteps = int64_t(1) << 24;
+// Steps along one ray that are looked at, at most: with many more, float32 could not tell them apart.
+constexpr int32_t kMaxSteps = 1 << 20;
 
 // The part of a ray, t >= 0, inside a box. `near_plane` and `far_plane` are the planes that bound it: 0, 1, 2 for the
 // lower and 3, 4, 5 for the upper plane of x, y, z; -1 where the ray starts inside, or misses.
@@ -62,45 +62,88 @@ A3D_FN void ray_box_backward_one(const BoxBackwardArgs<T>& a, int64_t r) {
   add_plane_gradient(a, r, c.far_plane, c.t_far, a.grad_far[r]);
 }
 
+template <typename T>
+A3D_FN void mark_block(const MarchArgs<T>& a, int64_t block) {
+  int32_t begin[3], end[3];
+  int64_t rest = block;
+  for (int d = 2; d >= 0; --d) {
+    begin[d] = int32_t(rest % a.n_blocks[d]) * kBlock;
+    end[d] = begin[d] + kBlock < a.n_cells[d] ? begin[d] + kBlock : a.n_cells[d];
+    rest /= a.n_blocks[d];
+  }
+  bool any = false;
+  for (int32_t x = begin[0]; x < end[0] && !any; ++x)
+    for (int32_t y = begin[1]; y < end[1]; ++y)
+      for (int32_t z = begin[2]; z < end[2]; ++z) any |= a.occupancy[(int64_t(x) * a.n_cells[1] + y) * a.n_cells[2] + z];
+  a.blocks[block] = any;
+}
+
+// A ray on its way through the grid.
+template <typename T>
+struct Walk {
+  T origin[3], direction[3], inverse[3];  // 1 / direction, where that is not 0
+  T lower[3], cell_size[3], scale[3];
+  T t_near, t_far, offset, step, inverse_step;
+};
+
+template <typename T>
+A3D_FN Walk<T> walk_of(const MarchArgs<T>& a, int64_t r) {
+  Walk<T> w;
+  const Crossing<T> c =
+      clip_to_box(a.rays.origins + 3 * r, a.rays.directions + 3 * r, a.rays.lower, a.rays.upper);
+  w.t_near = c.t_near, w.t_far = c.t_far, w.offset = a.offsets[r], w.step = a.step, w.inverse_step = 1 / a.step;
+  for (int d = 0; d < 3; ++d) {
+    w.origin[d] = a.rays.origins[3 * r + d];
+    w.direction[d] = a.rays.directions[3 * r + d];
+    w.inverse[d] = w.direction[d] == 0 ? T(0) : 1 / w.direction[d];
+    w.lower[d] = a.rays.lower[d];
+    w.cell_size[d] = (a.rays.upper[d] - w.lower[d]) / T(a.n_cells[d]);
+    w.scale[d] = T(a.n_cells[d]) / (a.rays.upper[d] - w.lower[d]);
+  }
+  return w;
+}
+
+// The cell at t along one axis. Truncation is the floor: what is below 0 belongs to the first cell anyway.
+template <typename T>
+A3D_FN int32_t cell_at(const Walk<T>& w, T t, int d, int32_t n_cells) {
+  const int32_t i = int32_t((w.origin[d] + t * w.direction[d] - w.lower[d]) * w.scale[d]);
+  return i < 0 ? 0 : i >= n_cells ? n_cells - 1 : i;
+}
+
+// The last step that surely lies in the same empty box of `side` cells, aligned to that side, as the cell; not before k.
+// Its error is far below one step, and the next step is looked up anew.
+template <typename T>
+A3D_FN int32_t step_across(const Walk<T>& w, const int32_t cell[3], int32_t side, int32_t k) {
+  T leave = w.t_far;
+  for (int d = 0; d < 3; ++d) {
+    if (w.direction[d] == 0) continue;
+    const int32_t plane = (cell[d] / side + (w.direction[d] > 0)) * side;
+    const T t = (w.lower[d] + T(plane) * w.cell_size[d] - w.origin[d]) * w.inverse[d];
+    if (t < leave) leave = t;
+  }
+  const T steps = (leave - w.t_near) * w.inverse_step - w.offset;
+  return steps > T(k + 1) ? (steps < T(kMaxSteps) ? int32_t(steps) : kMaxSteps) : k + 1;
+}
+
 // Calls visit(t_middle) for every sample of ray r, front to back. Sample k lies at t_near + (k + offset) * step, and
-// counts when it is before t_far in an occupied cell. Empty cells are crossed in one jump to the last sample that
-// cannot be behind them, so that the samples are exactly those of a walk in single steps.
+// counts when it is before t_far in an occupied cell. Empty blocks and cells are crossed in one jump to the last sample
+// that cannot be behind them, so that the samples are exactly those of a walk in single steps.
 template <typename T, typename Visit>
 A3D_FN void for_each_sample(const MarchArgs<T>& a, int64_t r, Visit&& visit) {
-  using std::floor;
-  const T* origin = a.rays.origins + 3 * r;
-  const T* direction = a.rays.directions + 3 * r;
-  const T* lower = a.rays.lower;
-  const Crossing<T> c = clip_to_box(origin, direction, lower, a.rays.upper);
-  T cell_size[3], scale[3];
-  for (int d = 0; d < 3; ++d) {
-    cell_size[d] = (a.rays.upper[d] - lower[d]) / T(a.cells[d]);
-    scale[d] = T(a.cells[d]) / (a.rays.upper[d] - lower[d]);
-  }
+  const Walk<T> w = walk_of(a, r);
   int64_t left = a.max_samples;
-  for (int64_t k = 0; k < kMaxSteps && left > 0;) {
-    const T t = c.t_near + (T(k) + a.offsets[r]) * a.step;
-    if (!(t < c.t_far)) return;
-    int64_t cell[3];
-    for (int d = 0; d < 3; ++d) {
-      const T x = (origin[d] + t * direction[d] - lower[d]) * scale[d];
-      const int64_t i = int64_t(floor(x));
-      cell[d] = i < 0 ? 0 : i >= a.cells[d] ? a.cells[d] - 1 : i;
-    }
-    if (a.occupancy[(cell[0] * a.cells[1] + cell[1]) * a.cells[2] + cell[2]]) {
+  for (int32_t k = 0; k < kMaxSteps && left > 0;) {
+    const T t = w.t_near + (T(k) + w.offset) * w.step;
+    if (!(t < w.t_far)) return;
+    int32_t cell[3];
+    for (int d = 0; d < 3; ++d) cell[d] = cell_at(w, t, d, a.n_cells[d]);
+    if (a.occupancy[(int64_t(cell[0]) * a.n_cells[1] + cell[1]) * a.n_cells[2] + cell[2]]) {
       visit(t);
       --left, ++k;
       continue;
     }
-    T leave = c.t_far;
-    for (int d = 0; d < 3; ++d) {
-      if (direction[d] == 0) continue;
-      const T plane = lower[d] + T(cell[d] + (direction[d] > 0)) * cell_size[d];
-      const T t_plane = (plane - origin[d]) / direction[d];
-      if (t_plane < leave) leave = t_plane;
-    }
-    const T jump = floor((leave - c.t_near) / a.step - a.offsets[r]);
-    k = jump > T(k + 1) ? (jump < T(kMaxSteps) ? int64_t(jump) : kMaxSteps) : k + 1;
+    const int64_t row = int64_t(cell[0] / kBlock) * a.n_blocks[1] + cell[1] / kBlock;
+    k = step_across(w, cell, a.blocks[row * a.n_blocks[2] + cell[2] / kBlock] ? 1 : kBlock, k);
   }
 }
 

@@ -1,6 +1,7 @@
 """Marching tetrahedra: the surface of a signed distance field, its order, closedness and derivative."""
 import pytest
 import torch
+from kit import DEVICES, assert_emulated_equals_cpu
 
 from asset3d.ops.marching_tets import (
     CUBE_TETS,
@@ -14,8 +15,6 @@ from asset3d.ops.marching_tets import (
     tet_grid,
 )
 
-CUDA = pytest.param("cuda", marks=pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device"))
-DEVICES = ["cpu", CUDA]
 DTYPES = [torch.float32, torch.float64]
 
 
@@ -264,22 +263,20 @@ def test_same_bits_for_any_number_of_threads():
 
 
 def test_emulated_kernels_match():
-    pytest.importorskip("asset3d._emulated", reason="built without ASSET3D_EMULATE=1")
-    ours, emulated = torch.ops.asset3d, torch.ops.asset3d_emulated
     grid = tet_grid(3, torch.float64)
-    sdf = noise(len(grid.vertices))
+    sdf, exact = noise(len(grid.vertices)), {"rtol": 0, "atol": 0}
     args = (sdf, grid.vertices, *grid.tables)
-    want = ours.marching_tets(*args)
-    for got, expected in zip(emulated.marching_tets(*args), want):
-        assert torch.equal(got, expected)
-    args = (noise(want[0].shape), want[2], sdf, grid.vertices)
-    torch.testing.assert_close(emulated.marching_tets_backward(*args), ours.marching_tets_backward(*args))
-    dense, box = noise((4, 5, 35)), ([0.0, 0, 0], [1.0, 2, 3])
-    want = ours.marching_tets_dense(dense, *box)
-    for got, expected in zip(emulated.marching_tets_dense(dense, *box), want):
-        assert torch.equal(got, expected)
-    args = (noise(want[0].shape), want[2], dense, *box)
-    torch.testing.assert_close(emulated.marching_tets_dense_backward(*args), ours.marching_tets_dense_backward(*args))
+    assert_emulated_equals_cpu("marching_tets", *args, **exact)
+    surface, _, crossed = torch.ops.asset3d.marching_tets(*args)
+    assert_emulated_equals_cpu("marching_tets_backward", noise(surface.shape), crossed, sdf, grid.vertices)
+
+
+@pytest.mark.parametrize("size", [(4, 5, 35), (2, 2, 2), (3, 1, 4)])
+def test_emulated_dense_kernels_match(size):
+    dense, box = noise(size), ([0.0, 0, 0], [1.0, 2, 3])
+    assert_emulated_equals_cpu("marching_tets_dense", dense, *box, rtol=0, atol=0)
+    surface, _, crossed = torch.ops.asset3d.marching_tets_dense(dense, *box)
+    assert_emulated_equals_cpu("marching_tets_dense_backward", noise(surface.shape), crossed, dense, *box)
 
 
 # Refusals
@@ -305,7 +302,7 @@ def test_refusals():
         marching_tets_dense(torch.ones(2, 2, 2), (0, 0, 0), (1, 0, 1))
     with pytest.raises(ValueError, match=r"tet_grid: every size must be >= 1, got \(0,\)"):
         tet_grid(0)
-    with pytest.raises(RuntimeError, match="tet 1 has vertex 9, but there are 9 vertices"):
+    with pytest.raises(RuntimeError, match="TetGrid: tet 1 has vertex 9, but there are 9 vertices"):
         TetGrid.of(vertices, torch.tensor([[0, 1, 2, 3], [1, 2, 3, 9]]))
     with pytest.raises(TypeError, match="`tets` must be integers, got torch.float32"):
         TetGrid.of(vertices, torch.zeros(1, 4))

@@ -1,6 +1,7 @@
 """Rays through a box, through a grid of occupied cells, and the light along them."""
 import pytest
 import torch
+from kit import DEVICES, assert_emulated_equals_cpu
 
 from asset3d.ops.volume import (
     composite_rays,
@@ -11,8 +12,6 @@ from asset3d.ops.volume import (
     ray_box_reference,
 )
 
-CUDA = pytest.param("cuda", marks=pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device"))
-DEVICES = ["cpu", CUDA]
 LOWER, UPPER = [-0.5, -0.5, -0.5], [0.5, 0.4, 0.6]
 
 
@@ -178,6 +177,23 @@ def test_composite_opcheck(device, counts):
     torch.library.opcheck(torch.ops.asset3d.composite_rays.default, packed(device, torch.float32, counts))
 
 
+def test_same_bits_again_and_for_any_number_of_threads():
+    origins, directions = rays(n=500, dtype=torch.float32)
+    before, results = torch.get_num_threads(), []
+    try:
+        for n_threads in (1, 2, 2, 3):
+            torch.set_num_threads(n_threads)
+            samples = march_rays(origins, directions, grid(share=0.1), LOWER, UPPER, 0.01, offsets_of(origins))
+            alpha = torch.linspace(0, 0.3, len(samples.t), requires_grad=True)
+            accumulated, opacity, weights = composite_rays(alpha, samples.t[:, None], samples.first)
+            (grad,) = torch.autograd.grad(accumulated.sum() + opacity.sum() + weights.square().sum(), alpha)
+            results.append((*samples, accumulated, opacity, weights, grad))
+    finally:
+        torch.set_num_threads(before)
+    for other in results[1:]:
+        assert all(torch.equal(a, b) for a, b in zip(results[0], other))
+
+
 def test_empty_batches():
     accumulated, opacity, weights = composite_rays(*packed(counts=()))
     assert accumulated.shape == (0, 4) and opacity.shape == (0,) and weights.shape == (0,)
@@ -205,37 +221,31 @@ def test_compiles_without_graph_break():
     torch.testing.assert_close(again.grad, color.grad)
 
 
-# The CUDA schedules, run by the emulator
+# The CUDA schedules, run by the emulator in several orders of blocks and threads
 
 
-@pytest.fixture
-def emulated():
-    pytest.importorskip("asset3d._emulated", reason="built without ASSET3D_EMULATE=1")
-    return torch.ops.asset3d_emulated
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_emulated_rays(dtype):
+    origins, directions = rays(n=150, dtype=dtype)
+    box = [torch.tensor(corner, dtype=dtype) for corner in (LOWER, UPPER)]
+    exact = {"rtol": 0, "atol": 0}
+    assert_emulated_equals_cpu("ray_box", origins, directions, *box, **exact)
+    grads = torch.rand(2, 150, dtype=dtype, generator=torch.Generator().manual_seed(0))
+    assert_emulated_equals_cpu("ray_box_backward", *grads, origins, directions, *box, **exact)
+    occupancy = grid(shape=(9, 17, 11), share=0.05)
+    assert_emulated_equals_cpu(
+        "march_rays", origins, directions, occupancy, *box, offsets_of(origins), 0.02, 50, **exact
+    )
 
 
-def test_emulated_rays(emulated):
-    origins, directions = rays(n=150)
-    box = [torch.tensor(corner, dtype=torch.float64) for corner in (LOWER, UPPER)]
-    for got, want in zip(emulated.ray_box(origins, directions, *box), ray_box(origins, directions, *box)):
-        assert torch.equal(got, want)
-    grads = torch.rand(2, 150, dtype=torch.float64)
-    args = (*grads, origins, directions, *box)
-    torch.testing.assert_close(emulated.ray_box_backward(*args), torch.ops.asset3d.ray_box_backward(*args))
-    offsets = offsets_of(origins)
-    got = emulated.march_rays(origins, directions, grid(), *box, offsets, 0.02, 50)
-    want = march_rays(origins, directions, grid(), *box, 0.02, offsets, max_samples=50)
-    for a, b in zip(got, want):
-        assert torch.equal(a, b)
-
-
-def test_emulated_compositing(emulated):
-    alpha, values, first = (tensor.detach() for tensor in packed())
-    outputs = emulated.composite_rays(alpha, values, first)
-    torch.testing.assert_close(outputs, torch.ops.asset3d.composite_rays(alpha, values, first))
-    grads = [torch.rand_like(output) for output in outputs]
-    got = emulated.composite_rays_backward(*grads, alpha, values, first)
-    torch.testing.assert_close(got, torch.ops.asset3d.composite_rays_backward(*grads, alpha, values, first))
+@pytest.mark.parametrize("channels", [0, 3])
+def test_emulated_compositing(channels):
+    alpha, values, first = (tensor.detach() for tensor in packed(channels=channels))
+    assert_emulated_equals_cpu("composite_rays", alpha, values, first)
+    outputs = torch.ops.asset3d.composite_rays(alpha, values, first)
+    generator = torch.Generator().manual_seed(0)
+    grads = [torch.rand(output.shape, generator=generator, dtype=output.dtype) for output in outputs]
+    assert_emulated_equals_cpu("composite_rays_backward", *grads, alpha, values, first)
 
 
 # Refusals
