@@ -16,7 +16,8 @@ from asset3d.toybox.words import article
 def mug(draw: Draw, model: Model) -> str:
     base = draw.pick(BRIGHT + PALE)
     accent, inner = contrasting(draw, base), draw.pick(PALE)
-    radius, height, flare = draw.uniform(0.28, 0.38), draw.uniform(0.62, 0.85), draw.uniform(0.85, 1.12)
+    radius, flare = draw.uniform(0.22, 0.27), draw.uniform(0.88, 1.07)
+    height = radius * draw.uniform(3.2, 3.7)   # any wider, and a corner of its box leaves the scoring views
     wall, foot = 0.045, radius * draw.uniform(0.8, 0.95)
     outside = rounded([(0, 0), (foot, 0), (radius, height * 0.35), (radius * flare, height)], 0.08)
     inside = rounded([(radius * flare - wall, height), (radius - wall, height * 0.35), (foot - wall, wall + 0.02),
@@ -25,7 +26,7 @@ def mug(draw: Draw, model: Model) -> str:
     rim = np.column_stack([radius * flare - wall / 2 + wall / 2 * np.cos(rim_angle), height + wall / 2 * np.sin(rim_angle)])
     pattern, words = decorated(draw, base, accent, 1.2)
     model.add(lathe([*outside, *rim, *inside], crease=60), where(facing_axis, plain(inner), pattern))
-    reach, top, low = draw.uniform(0.2, 0.28), height * 0.8, height * draw.uniform(0.2, 0.3)
+    reach, top, low = draw.uniform(0.13, 0.17), height * 0.8, height * draw.uniform(0.2, 0.3)
     at = lambda y: np.interp(y, outside[:, 1], outside[:, 0]) - wall * 0.3   # inside the wall, not through it
     x0, x1 = at(top), at(low)
     out = max(x0, x1) + reach

@@ -62,7 +62,7 @@ def table(draw: Draw, model: Model) -> str:
     timber, other = draw.several(WOODS, 2)
     legs = draw.pick((timber, other, draw.pick(BRIGHT)))
     grain = wood(legs, draw.integer(0, 9999)) if legs in WOODS else plain(legs)
-    height, thick = draw.uniform(0.46, 0.62), draw.uniform(0.045, 0.065)
+    height, thick = draw.uniform(0.42, 0.52), draw.uniform(0.045, 0.065)
     if draw.chance(0.4):
         radius = draw.uniform(0.42, 0.5)
         model.add(lathe(rounded([(0, 0), (radius, 0), (radius, thick), (0, thick)], 0.02), 64),
@@ -76,7 +76,7 @@ def table(draw: Draw, model: Model) -> str:
             model.add(tube(path, np.linspace(0.04, 0.028, 14), 14), grain)
         shape = "round"
     else:
-        width, depth = draw.uniform(0.9, 1.0), draw.uniform(0.5, 0.75)
+        width, depth = draw.uniform(0.9, 1.0), draw.uniform(0.45, 0.57)
         model.add(box((width, thick, depth), 0.018, longest=0.1), wood(timber, draw.integer(0, 9999), axis=0),
                   at=(0, height + thick / 2, 0))
         x, z, size = width / 2 - 0.07, depth / 2 - 0.07, draw.uniform(0.055, 0.08)

@@ -108,8 +108,8 @@ def _wavy(profile, waves: np.ndarray, shift: float):
 def house(draw: Draw, model: Model) -> str:
     wall, roof = draw.pick(PALE + BRIGHT), draw.pick(BRIGHT + WOODS[:2])
     roof = contrasting(draw, wall, BRIGHT + WOODS) if roof is wall else roof
-    width, depth, height = draw.uniform(0.56, 0.72), draw.uniform(0.48, 0.6), draw.uniform(0.36, 0.48)
-    rise, style = draw.uniform(0.24, 0.36), draw.pick(("brick", "plaster", "boarded"))
+    width, depth, height = draw.uniform(0.46, 0.54), draw.uniform(0.42, 0.48), draw.uniform(0.4, 0.48)
+    rise, style = draw.uniform(0.28, 0.36), draw.pick(("brick", "plaster", "boarded"))
     seed = draw.integer(0, 9999)
     surface = {"brick": bricks(wall, PALE[2] if wall is not PALE[2] else CHARCOAL, seed),
                "plaster": speckled(wall, seed, 9, 0.15), "boarded": bands(wall, CHARCOAL, 0.06, 0.13)}[style]
@@ -119,13 +119,14 @@ def house(draw: Draw, model: Model) -> str:
     model.add(extrude(gable, depth, 0.012), surface)
     _roof(draw, model, roof, (width, depth, height, rise))
     door, frame = contrasting(draw, wall, BRIGHT), WHITE if wall is not WHITE else WOODS[1]
-    side = draw.pick((-1, 0, 1)) * width * 0.22
+    side = draw.pick((-1, 1)) * width * 0.22
     model.add(box((0.17, 0.3, 0.04), 0.01), plain(frame), at=(side, 0.139, depth / 2))
     model.add(box((0.13, 0.27, 0.05), 0.01), wood(door, draw.integer(0, 9999)), at=(side, 0.1345, depth / 2 + 0.006))
     model.add(superellipsoid((0.012, 0.012, 0.012), 1, 12, 8), plain(METALS[1]), at=(side + 0.042, 0.13, depth / 2 + 0.034))
-    spots = [x for x in (-0.28, 0.28) if abs(x * width - side) > 0.16] or [0.36 if side < 0 else -0.36]
-    for x in spots:
-        _window(model, frame, (x * width, height * 0.55, depth / 2), 0)
+    _window(model, frame, (-1.15 * side, height * 0.55, depth / 2), 0)
+    ring = np.column_stack([0.055 * np.cos(t := np.arange(32) * np.pi / 16), 0.055 * np.sin(t), 0 * t])
+    model.add(tube(ring, 0.014, 12, closed=True), plain(frame), at=(0, height + 0.06, depth / 2 + 0.006))
+    model.add(superellipsoid((0.055, 0.055, 0.02), 1, 28, 12), gradient(BRIGHT[7], BRIGHT[6]), at=(0, height + 0.06, depth / 2))
     for sign in (-1, 1):
         _window(model, frame, (sign * width / 2, height * 0.55, 0), 90 * sign)
     _window(model, frame, (0, height * 0.55, -depth / 2), 180)
@@ -137,8 +138,9 @@ def house(draw: Draw, model: Model) -> str:
                   at=(x, (top + height) / 2, -depth * 0.18))
         model.add(box((0.13, 0.03, 0.13), 0.01), plain(METALS[3]), at=(x, top, -depth * 0.18))
         words = " and a chimney"
-    model.add(box((width + 0.16, 0.05, depth + 0.16), 0.015), speckled(draw.pick((LEAVES[0], LEAVES[2], PALE[2])), seed, 20),
-              at=(0, -0.012, 0))
+    lawn = np.hypot(width, depth) / 2 + 0.012
+    model.add(lathe(rounded([(0, -0.03), (lawn, -0.03), (lawn, 0.012), (0, 0.016)], 0.015), 56),
+              speckled(draw.pick((LEAVES[0], LEAVES[2], PALE[2])), seed, 20))
     return f"{article(style)} {wall.name} house with {article(roof.name)} roof, {article(door.name)} door{words}"
 
 
@@ -146,15 +148,15 @@ def _roof(draw: Draw, model: Model, colour, size) -> None:
     """Two slabs of shingles that meet in the ridge."""
     width, depth, height, rise = size
     slope = np.degrees(np.arctan2(rise, width / 2))
-    length, thick = np.hypot(width / 2, rise) + 0.1, 0.04
+    length, thick = np.hypot(width / 2, rise) + 0.07, 0.04
     seed = draw.integer(0, 9999)
 
     for sign in (-1, 1):
-        x = sign * (width / 4 + 0.033 * np.cos(np.radians(slope)))
-        y = height + rise / 2 - 0.033 * np.sin(np.radians(slope)) + 0.016
-        model.add(box((length, thick, depth + 0.13 - 0.004 * sign), 0.012, longest=0.1), shingles(colour, seed, 0.075),
+        x = sign * (width / 4 + 0.024 * np.cos(np.radians(slope)))
+        y = height + rise / 2 - 0.024 * np.sin(np.radians(slope)) + 0.016
+        model.add(box((length, thick, depth + 0.11 - 0.004 * sign), 0.012, longest=0.1), shingles(colour, seed, 0.075),
                   at=(x, y, 0), turn=(0, 0, -sign * slope))
-    model.add(tube(np.linspace((0, height + rise + 0.026, -depth / 2 - 0.05), (0, height + rise + 0.026, depth / 2 + 0.05), 8),
+    model.add(tube(np.linspace((0, height + rise + 0.026, -depth / 2 - 0.042), (0, height + rise + 0.026, depth / 2 + 0.042), 8),
                    0.03, 14, cap=3), plain(colour))
 
 

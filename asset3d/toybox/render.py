@@ -3,7 +3,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from asset3d.ops.triangle import interpolate, rasterize
+from asset3d.ops.triangle import interpolate, rasterize, texture
 from asset3d.scene.camera import Camera
 from asset3d.scene.mesh import Mesh
 
@@ -21,20 +21,13 @@ def _pooled(image: Float[Tensor, "B H W C"], factor: int) -> Tensor:
     return image.reshape(b, h // factor, factor, w // factor, factor, c).mean((2, 4))
 
 
-def _texels(image: Float[Tensor, "h w 3"], uv: Float[Tensor, "B H W 2"]) -> Float[Tensor, "B H W 3"]:
-    """Bilinear samples at uv; v = 0 is the top row."""
-    stack = image.permute(2, 0, 1)[None].expand(len(uv), -1, -1, -1)
-    sampled = torch.nn.functional.grid_sample(stack, uv * 2 - 1, padding_mode="border", align_corners=False)
-    return sampled.permute(0, 2, 3, 1)
-
-
 def _color(mesh: Mesh, camera: Camera, faces: Tensor, supersample: int) -> tuple[Tensor, Tensor]:
     """Straight colours and alpha, both averaged over `supersample`² samples per pixel."""
     size = (camera.height * supersample, camera.width * supersample)
     rast, _ = rasterize(_clip(mesh, camera), faces, size)
     uv, _ = interpolate(mesh.uvs[None], rast, faces)
     hit = (rast[..., 3:] > 0).to(uv.dtype)
-    color = _texels(mesh.material.base_color, uv) * hit
+    color = texture(mesh.material.base_color[None], uv, boundary_mode="clamp") * hit
     alpha = _pooled(hit, supersample)
     return _pooled(color, supersample) / alpha.clamp_min(1e-6), alpha
 

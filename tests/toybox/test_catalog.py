@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from asset3d.errors import InputError
+from asset3d.scene import rigs
 from asset3d.toybox import CATEGORIES, make_object, sample_object
 from asset3d.toybox.catalog import MAKERS
 from asset3d.toybox.draw import Draw
@@ -91,6 +92,15 @@ def _assert_no_shared_plane(solids, category, seed):
                 close = np.abs(((hits - points[rays]) * normals[rays]).sum(1)) < 3e-4
                 aligned = np.abs((b.face_normals[faces] * normals[rays]).sum(1)) > 0.9999
                 assert not (close & aligned).any(), (category, seed, i, j)
+
+
+@every
+def test_every_scoring_view_shows_the_whole_object(category):
+    for seed in range(12):
+        mesh = make_object(seed, (category,), texture_size=256).mesh
+        for camera in rigs.views(256):
+            pixel, _ = camera.project(mesh.vertices)
+            assert 1 < float(pixel.min()) and float(pixel.max()) < 255, (category, seed)
 
 
 @every
