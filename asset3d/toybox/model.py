@@ -60,6 +60,12 @@ class Model:
         """Places a part: turned about x, y, z (degrees), then moved."""
         self.placed.append(Placed(part, pattern, rotation_of(turn), np.asarray(at, np.float64)))
 
+    def vertices(self) -> np.ndarray:
+        """All points of all parts, (V, 3), their box centred at 0 with longest side 1."""
+        points = np.concatenate([_apply(p.rotation, p.part.vertices + 0.0) + p.offset for p in self.placed])
+        low, high = points.min(0), points.max(0)
+        return (points - (low + high) / 2) / (high - low).max()
+
     def mesh(self, texture_size: int = 1024, shading: float = 1.0) -> Mesh:
         """One mesh, its box centred at 0 with longest side 1, with one base-colour texture.
 
@@ -68,14 +74,11 @@ class Model:
             shading: 1 bakes a soft light from above into the colours, 0 leaves them flat.
         """
         geometries = [geometry_of(placed.part) for placed in self.placed]
-        vertices = np.concatenate([_apply(p.rotation, g.vertices) + p.offset
-                                   for p, g in zip(self.placed, geometries)])
+        vertices = self.vertices()
         normals = np.concatenate([_apply(p.rotation, g.normals) for p, g in zip(self.placed, geometries)])
         starts = np.cumsum([0] + [len(g.vertices) for g in geometries])
         faces = np.concatenate([g.faces + start for g, start in zip(geometries, starts)])
         uvs, texture = _bake(self.placed, geometries, texture_size, shading)
-        low, high = vertices.min(0), vertices.max(0)
-        vertices = (vertices - (low + high) / 2) / (high - low).max()
         used, faces = np.unique(faces, return_inverse=True)
         as_tensor = lambda x: torch.from_numpy(np.ascontiguousarray(x[used], np.float32))
         return Mesh(as_tensor(vertices), torch.from_numpy(faces.reshape(-1, 3).astype(np.int64)), as_tensor(normals),
