@@ -41,13 +41,13 @@ class Picture:
 
 def image_size(path: Path) -> tuple[int, int]:
     """(width, height) as stored, before any EXIF rotation, read from the header alone; InputError when unreadable."""
-    with _opened(path, _read(path)) as image:
+    with opened(path, _read(path)) as image:
         return image.size
 
 
 def upright_size(path: Path) -> tuple[int, int]:
     """(width, height) after the EXIF orientation is applied; InputError when unreadable."""
-    with _opened(path, _read(path)) as image:
+    with opened(path, _read(path)) as image:
         return image.size[::-1] if _orientation(image) >= 5 else image.size
 
 
@@ -62,10 +62,13 @@ def load_image(path: Path, stored_size: tuple[int, int] | None = None) -> Pictur
     Raises:
         InputError: Not one of the formats, damaged, or larger than the limits.
     """
-    path = Path(path)
-    data = _read(path)
+    return decode_image(_read(path), path, stored_size)
+
+
+def decode_image(data: bytes, name: str | Path, stored_size: tuple[int, int] | None = None) -> Picture:
+    """`load_image` for bytes that are in memory; `name` is what errors call them."""
     notes = []
-    with _opened(path, data) as image:
+    with opened(name, data) as image:
         orientation = _orientation(image)
         turned = image.size[::-1] if orientation >= 5 else image.size
         keep = stored_size is not None and tuple(stored_size) == image.size and turned != image.size
@@ -74,7 +77,7 @@ def load_image(path: Path, stored_size: tuple[int, int] | None = None) -> Pictur
                 notes.append(f"has {image.n_frames} frames; the first is used")
             pixels = _pixels(image, data, notes)
         except Exception as error:  # decoders raise anything from SyntaxError to struct.error on damaged files
-            raise _damaged(path, error) from None
+            raise _damaged(name, error) from None
     if orientation > 1 and not keep:
         pixels = _upright(pixels, orientation)
         notes.append(f"EXIF orientation {orientation} applied")
@@ -125,7 +128,7 @@ def _read(path: Path) -> bytes:
         raise InputError(f"{path}: cannot be read ({error.strerror or error}); check the path") from None
 
 
-def _opened(path: Path, data: bytes):
+def opened(path: str | Path, data: bytes):
     """The image with only its header parsed, when its format and size are acceptable."""
     from PIL import Image
     broken = broken_png(data) if data[:4] == b"\x89PNG" else None
@@ -179,8 +182,8 @@ def _pixels(image, data: bytes, notes: list[str]) -> np.ndarray:
         return deep
     if image.mode in ("I", "I;16", "I;16B", "F"):
         notes.append("16 bits per channel")
-        gray = np.asarray(image, dtype=np.float32) / 65535
-        return np.repeat(np.clip(gray, 0, 1)[..., None], 3, -1)
+        gray = np.clip(np.asarray(image, dtype=np.float32) / 65535, 0, 1)
+        return np.repeat(gray[..., None], 3, -1)
     transparent = image.mode in ("RGBA", "LA", "PA", "RGBa", "La") or "transparency" in image.info
     if image.mode not in ("RGB", "RGBA"):
         notes.append(f"colour mode {image.mode} converted to RGB")
@@ -190,7 +193,9 @@ def _pixels(image, data: bytes, notes: list[str]) -> np.ndarray:
     elif not (profile and image.mode == "CMYK"):
         image = image.convert("RGB")
     image = _to_srgb(image, profile, notes)
-    return np.asarray(image, dtype=np.float32) / 255
+    pixels = np.array(image, dtype=np.float32)
+    pixels /= 255  # in place: a photo of 80 megapixels is 1 GB
+    return pixels
 
 
 def _to_srgb(image, profile: bytes | None, notes: list[str]):

@@ -1,0 +1,82 @@
+"""Whether asset3d can read files: `python -m asset3d.check FILE...`
+
+Images, meshes, view sets (folders or transforms.json) and recipes, by their suffix. One line per file: accept, accept
+with a warning, or refuse, with the reason and what to do. Exit: 0 all accepted, 2 any refused. Nothing is written.
+"""
+import argparse
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+from asset3d.errors import Asset3DError
+
+IMAGES = (".png", ".jpg", ".jpeg", ".webp")
+MESHES = (".glb", ".gltf", ".obj", ".ply")
+RECIPES = (".yaml", ".yml")
+CHECK_SIZE = 256
+"""View sets are checked at this size: every file is decoded, little memory is needed."""
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What was found about one file."""
+
+    path: Path
+    accepted: bool
+    text: str = ""
+    """Warnings of an accepted file, the reason of a refused one; empty when all is well."""
+
+    def __str__(self) -> str:
+        word = "refuse" if not self.accepted else "accept with warning" if self.text else "accept"
+        text = self.text if self.text.startswith(f"{self.path}:") else ": ".join(filter(None, (str(self.path), self.text)))
+        return f"{word}: {'; '.join(text.splitlines())}"
+
+
+def check(path: Path) -> Verdict:
+    """Read one file as a run would, and tell how it went; raises nothing for a bad file."""
+    path = Path(path)
+    try:
+        return Verdict(path, True, "; ".join(_warnings(path)))
+    except Asset3DError as error:
+        return Verdict(path, False, str(error))
+    except MemoryError:
+        return Verdict(path, False, "needs more memory than there is; use a smaller file")
+
+
+def _warnings(path: Path) -> list[str]:
+    """What is unusual about a file that can be read; Asset3DError when it cannot."""
+    suffix = path.suffix.lower()
+    if path.is_dir() or suffix == ".json":
+        from asset3d.scene.views import load_view_set
+        views = load_view_set(path, max_size=CHECK_SIZE)
+        return [*views.notes, *([] if views.test else ["has no test views; quality can be measured on training views only"])]
+    if suffix in IMAGES:
+        from asset3d.scene.image import load_image
+        return list(load_image(path).notes)
+    if suffix in MESHES:
+        from asset3d.scene.mesh import load_parts
+        return list(load_parts(path)[1])
+    if suffix in RECIPES:
+        from asset3d import recipe
+        recipe.load(path, check_files=False)
+        return []
+    raise Asset3DError(f"'{suffix or path.name}' is no file that is read; give an image ({', '.join(IMAGES)}), a mesh "
+                       f"({', '.join(MESHES)}), a view set (folder or .json), or a recipe (.yaml)")
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """The command line; returns the exit status."""
+    parser = argparse.ArgumentParser(prog="python -m asset3d.check", description=__doc__.split("\n")[0])
+    parser.add_argument("file", nargs="+", type=Path, help="image, mesh, view set, or recipe")
+    verdicts = []
+    for path in parser.parse_args(arguments).file:
+        verdicts.append(check(path))
+        print(verdicts[-1], flush=True)
+    return 0 if all(v.accepted for v in verdicts) else 2
+
+
+if __name__ == "__main__":
+    try:
+        sys.exit(main())
+    except KeyboardInterrupt:
+        sys.exit(130)
