@@ -64,6 +64,7 @@ class Gltf:
         self.notes: list[str] = []
         self.images: dict[int, Picture] = {}
         self.texels = 0
+        self._checked: set[str] = set()
         data = read_limited(self.path)
         self.binary: bytes | None = None
         text = self._chunks(data) if data[:4] == b"glTF" or self.path.suffix.lower() == ".glb" else data
@@ -136,9 +137,13 @@ class Gltf:
 
     def objects(self, key: str, parent: dict | None = None) -> list[dict]:
         """A list of objects of the file, empty when missing."""
+        if parent is None and key in self._checked:
+            return self.json.get(key, [])
         value = (self.json if parent is None else parent).get(key, [])
         if not isinstance(value, list) or not all(isinstance(item, dict) for item in value):
             raise self.fail(f"'{key}' is no list of objects")
+        if parent is None:
+            self._checked.add(key)
         return value
 
     def _dict(self, value, where: str) -> dict:

@@ -8,6 +8,8 @@ from asset3d.scene._mesh_parts import MAX_FACES, Part, linear_from_srgb, srgb_fr
 from asset3d.scene.material import Material
 
 TRIANGLES, STRIP, FAN = 4, 5, 6
+MAX_SCALE = 1e15
+"""Of a node's transform: coordinates stay within float32."""
 
 
 def read_gltf(path) -> tuple[list[Part], list[str]]:
@@ -57,7 +59,10 @@ def _uses(gltf: Gltf) -> list[tuple[int, np.ndarray]]:
         if index in seen:
             raise gltf.fail(f"nodes[{index}] is used twice in the scene")
         seen.add(index)
-        matrix = above @ gltf.local_matrix(index)
+        with np.errstate(over="ignore", invalid="ignore"):
+            matrix = above @ gltf.local_matrix(index)
+        if not (abs(matrix) < MAX_SCALE).all():
+            raise gltf.fail(f"nodes[{index}] scales or moves by more than {MAX_SCALE:g}", "apply its transform")
         if "mesh" in nodes[index]:
             out.append((nodes[index]["mesh"], matrix))
         stack += [(child, matrix) for child in reversed(nodes[index].get("children", []))]

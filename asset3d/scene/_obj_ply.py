@@ -152,10 +152,11 @@ def _through_trimesh(path: Path, data: bytes, kind: str, notes: list[str]) -> tu
     try:
         scene = trimesh.load_scene(io.BytesIO(data), file_type=kind, resolver=resolver, process=False)
         geometries = [g for g in scene.dump() if isinstance(g, trimesh.Trimesh)]
-    except InputError:
-        raise
     except Exception as error:  # trimesh raises whatever its arrays raise on damaged files
-        raise InputError(f"{path}: damaged mesh ({error or type(error).__name__}); export it again") from None
+        text = str(error).strip().split("\n")[0][:200] or type(error).__name__
+        raise resolver.refused or InputError(f"{path}: damaged mesh ({text}); export it again") from None
+    if resolver.refused:
+        raise resolver.refused
     parts = [_part(path, g, resolver.textures > 0, notes) for g in geometries]
     return [part for part in parts if len(part.faces)], notes
 
@@ -167,8 +168,16 @@ def _resolver(path: Path, notes: list[str]):
     class Beside(Resolver):
         def __init__(self):
             self.textures = 0
+            self.refused: InputError | None = None
 
         def get(self, name: str) -> bytes:
+            try:
+                return self._get(name)
+            except InputError as error:  # trimesh passes over whatever happens here; it is raised after it is done
+                self.refused = self.refused or error
+                raise
+
+        def _get(self, name: str) -> bytes:
             target = beside(path, str(name).strip())
             if not target.is_file():
                 notes.append(f"'{str(name)[:60]}' is missing; the mesh is read without it")

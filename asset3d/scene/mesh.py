@@ -220,7 +220,7 @@ def _colored(mesh: Mesh) -> Mesh:
 
 
 def _mesh(part: Part) -> Mesh:
-    tensor = lambda x: None if x is None else torch.from_numpy(np.array(x, dtype=np.float32, order="C"))
+    tensor = lambda x: None if x is None else torch.from_numpy(np.array(x, dtype=np.float64)).float()
     mesh = Mesh(tensor(part.vertices), torch.from_numpy(np.array(part.faces, dtype=np.int64)), tensor(part.normals),
                 tensor(part.uvs), tensor(part.tangents), tensor(part.colors), part.material)
     singular = part.matrix is not None and np.linalg.det(part.matrix[:3, :3]) == 0
