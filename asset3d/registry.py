@@ -74,6 +74,12 @@ def components(kind: str) -> dict[str, type]:
     return dict(sorted(_components[kind].items()))
 
 
+def names(kind: str) -> list[str]:
+    """The names that `type:` may have, without importing more than the plugins."""
+    load_plugins()
+    return sorted({*_built_in_names(kind), *_components[kind]})
+
+
 def _built_in_names(kind: str) -> list[str]:
     spec = find_spec(f"asset3d.{kind}")
     folders = spec.submodule_search_locations if spec else None
@@ -96,7 +102,7 @@ def load_plugins() -> None:
 def unknown(kind: str, name: Any) -> str:
     """The message for a name that no one registered."""
     broken = "".join(f"\n    plugin '{p}' failed to import: {e!r}" for p, e in _broken_plugins.items())
-    return f"unknown {kind} '{str(name)[:100]}'{did_you_mean(name, components(kind))}{broken}"
+    return f"unknown {kind} '{str(name)[:100]}'{did_you_mean(name, names(kind))}{broken}"
 
 
 class OneOf:

@@ -186,6 +186,13 @@ def test_dry_run_prints_the_plan_and_writes_nothing(folder, capsys):
     assert main(["--dry-run", "r.yaml", "views=w.txt"]) == 2
 
 
+def test_schema_in_docs_is_fresh():
+    """In a process of its own: this one has the stages of tests as well."""
+    done = fake_stages.python("-m", "asset3d.schema")
+    known = (fake_stages.FOLDER.parent / "docs" / "recipe.schema.json").read_text(encoding="utf-8")
+    assert done.stdout == known, "run: python -m asset3d.schema docs/recipe.schema.json"
+
+
 def test_schema_describes_what_is_registered():
     code = "import fake_stages; from asset3d import schema; print(schema.text())"
     done = fake_stages.python("-c", code)
