@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from asset3d.errors import InputError
+from asset3d.exporter.gltf import Gltf, GltfConfig
 from asset3d.scene import rigs
 from asset3d.scene.camera import orbit
 from asset3d.scene.image import save_png
@@ -33,21 +34,6 @@ class Order:
     """1 bakes a soft light from above into the texture, 0 leaves the colours flat."""
 
 
-def write_glb(mesh: Mesh, path: Path) -> None:
-    """Write a mesh with its base-colour texture as GLB."""
-    import numpy as np
-    import trimesh
-    from PIL import Image
-    from trimesh.visual import TextureVisuals
-    from trimesh.visual.material import PBRMaterial
-    texture = Image.fromarray((mesh.material.base_color.numpy() * 255 + 0.5).astype(np.uint8))
-    material = PBRMaterial(baseColorTexture=texture, metallicFactor=0.0, roughnessFactor=1.0)
-    uvs = mesh.uvs.numpy() * (1, -1) + (0, 1)   # trimesh counts v from the bottom
-    out = trimesh.Trimesh(mesh.vertices.numpy(), mesh.faces.numpy(), vertex_normals=mesh.normals.numpy(),
-                          visual=TextureVisuals(uvs, material=material), process=False)
-    path.write_bytes(out.export(file_type="glb", include_normals=True))
-
-
 def write_input(mesh: Mesh, folder: Path, size: int = 256) -> None:
     """Write `input.png`, the single-image view of the object, and `input.json`, its camera."""
     camera = orbit(INPUT_VIEW["azimuth"], INPUT_VIEW["elevation"], INPUT_VIEW["distance"], INPUT_VIEW["fov"], size)
@@ -71,7 +57,7 @@ def write_object(toy: ToyObject, folder: Path, size: int = 256) -> None:
     unfinished = folder.with_name(f".{folder.name}.unfinished")
     shutil.rmtree(unfinished, ignore_errors=True)
     unfinished.mkdir(parents=True)
-    write_glb(toy.mesh, unfinished / "asset.glb")
+    Gltf(GltfConfig()).export(toy.mesh, unfinished)
     (unfinished / "caption.txt").write_text(toy.caption + "\n", encoding="utf-8")
     record = {"generator": "asset3d.toybox", "version": VERSION, "category": toy.category, "seed": toy.seed}
     (unfinished / "object.json").write_text(json.dumps(record, indent=1), encoding="utf-8")
