@@ -1,6 +1,9 @@
 # make quickstart   a textured GLB of a sample object from its posed views
 # make test         all tests but the long ones
 # make check        the long ones too
+# make check-cuda   every .cu compiled for four GPUs, registers and spills (needs nvcc, no GPU)
+# make sanitize     the operator tests under ASan and UBSan
+# make benchmarks   every operator timed against its baseline
 #
 # Everything is set up into .venv of this checkout by the first target that needs it.
 #   PYTHON=python3.12     another interpreter than python3
@@ -76,3 +79,17 @@ tests/node/node_modules/.package-lock.json: tests/node/package-lock.json
 	cd tests/node && npm ci --silent --no-audit --no-fund
 	touch $@
 endif
+
+# ---- kernels --------------------------------------------------------------------------------------------------------
+
+.PHONY: check-cuda
+check-cuda:
+	$(PYTHON) csrc/check_cuda.py
+
+.PHONY: sanitize
+sanitize: setup
+	$(RUN) tests/csrc/sanitize.py
+
+.PHONY: benchmarks
+benchmarks: setup
+	$(RUN) benchmarks/run.py

@@ -34,8 +34,8 @@ def torch_encode(x: torch.Tensor, table: torch.Tensor, levels: HashGridLevels) -
     return torch.cat(features, -1)
 
 
-def run(device: str = "cpu", n: int = 2**18, rounds: int = 3) -> list[dict]:
-    levels = hash_grid_levels(16, 16, 2048, 19)
+def run(device: str = "cpu", n: int = 2**18, rounds: int = 3, log2_hashmap_size: int = 19) -> list[dict]:
+    levels = hash_grid_levels(16, 16, 2048, log2_hashmap_size)
     generator = torch.Generator().manual_seed(0)
     x = torch.rand(n, 3, generator=generator).to(device)
     table = torch.randn(levels.first_rows[-1], 2, generator=generator).to(device).requires_grad_()

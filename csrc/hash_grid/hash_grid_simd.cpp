@@ -6,7 +6,6 @@ namespace asset3d::hash_grid::A3D_ISA {
 using namespace asset3d::simd::A3D_ISA;
 namespace {
 constexpr int kTile = 512;
-using Whole = Int;
 
 // Features of one row per lane. Pairs are gathered with one access.
 template <int F>
@@ -34,7 +33,7 @@ A3D_LANE Float dot(const Float a[F], const Float b[F]) {
   return sum;
 }
 
-// Calls visit(level, number of the first point, its place in the tile, mask) for each level and lane group of a tile.
+// Some points, one array per axis.
 struct Tile { float x[kDims][kTile]; };
 A3D_LANE void transpose(const float* p, int64_t n, Tile& tile) {
   for (int64_t k = 0; k < n; k += kLanes) {
@@ -147,21 +146,32 @@ void point_gradient_loop(const Args<float>& a, Part part) {
   }
 }
 
-// Adds one lane group to the table. Lanes may share rows, so the sums are made one after another.
-template <int F>
-A3D_LANE void add_to_rows(float* rows, Rows part, Int row, Float factor, const float* grad, int n) {
+// Two floats that are loaded, added and stored as one.
+typedef float FloatPair __attribute__((vector_size(8), aligned(4), may_alias));
+
+// Adds factor * value to one row per lane. Lanes may share rows, so the sums are made one after another.
+template <int F, bool kAllRows>
+A3D_LANE void add_to_rows(float* rows, Rows part, Int row, Float factor, const Float value[F], int n) {
   int32_t at[kLanes];
-  float amount[kLanes];
+  float amount[F * kLanes];
   store(at, row - Int(part.first_row));
-  store(amount, factor);
   const uint32_t n_rows = part.last_row - part.first_row;
   float* first = rows + int64_t(part.first_row) * F;
+  if constexpr (F == 1) {
+    store(amount, factor * value[0]);
+    for (int k = 0; k < n; ++k)
+      if (kAllRows || uint32_t(at[k]) < n_rows) first[at[k]] += amount[k];
+    return;
+  }
+  for (int f = 0; f < F; f += 2) store_pairs(amount + f * kLanes, factor * value[f], factor * value[f + 1]);
   for (int k = 0; k < n; ++k)
-    if (uint32_t(at[k]) < n_rows)
-      for (int f = 0; f < F; ++f) first[int64_t(at[k]) * F + f] += amount[k] * grad[f * kLanes + k];
+    if (kAllRows || uint32_t(at[k]) < n_rows)
+      for (int f = 0; f < F; f += 2)
+        *reinterpret_cast<FloatPair*>(first + int64_t(at[k]) * F + f) +=
+            *reinterpret_cast<const FloatPair*>(amount + f * kLanes + 2 * k);
 }
 
-template <int F, bool kSecond>
+template <int F, bool kSecond, bool kAllRows>
 void table_gradient_loop(const Args<float>& a, Rows part) {
   const Level& level = a.levels[part.level];
   const int stride = a.n_levels * F;
@@ -170,17 +180,23 @@ void table_gradient_loop(const Args<float>& a, Rows part) {
     const int n = int(std::min<int64_t>(kLanes, a.n_points - i));
     const Mask rest = first_lanes(n);
     Float x[kDims], v[kDims], value[F];
-    float grad[F * kLanes];
     rows_of_3(a.x + i * kDims, rest, x);
     if (kSecond) rows_of_3(a.grad_grad_x + i * kDims, rest, v);
     read_values<F>(a.grad_out + i * stride + part.level * F, stride, rest, value);
-    for (int f = 0; f < F; ++f) store(grad + f * kLanes, value[f]);
     const Cell<Float, Int> cell = cell_of<Int>(level, x);
     const Corners<Int> corners = corners_of(level, cell.vertex);
 #pragma GCC unroll 8
     for (int c = 0; c < 8; ++c)
-      add_to_rows<F>(rows, part, row_of(level, corners, c), kSecond ? weight_along(cell, c, v) : weight(cell, c), grad, n);
+      add_to_rows<F, kAllRows>(rows, part, row_of(level, corners, c),
+                               kSecond ? weight_along(cell, c, v) : weight(cell, c), value, n);
   }
+}
+
+template <int F, bool kSecond>
+A3D_LANE void run_table_gradient(const Args<float>& a, Rows part) {
+  const bool all = part.first_row == 0 && part.last_row == a.levels[part.level].n_rows;
+  if (all) table_gradient_loop<F, kSecond, true>(a, part);
+  else table_gradient_loop<F, kSecond, false>(a, part);
 }
 
 // Calls fn(integral constant) for the number of features.
@@ -206,9 +222,9 @@ void second_point_gradient(const Args<float>& a, Part part) {
   with_features(a.n_features, [&](auto n) { point_gradient_loop<n(), true>(a, part); });
 }
 void table_gradient(const Args<float>& a, Rows part) {
-  with_features(a.n_features, [&](auto n) { table_gradient_loop<n(), false>(a, part); });
+  with_features(a.n_features, [&](auto n) { run_table_gradient<n(), false>(a, part); });
 }
 void second_table_gradient(const Args<float>& a, Rows part) {
-  with_features(a.n_features, [&](auto n) { table_gradient_loop<n(), true>(a, part); });
+  with_features(a.n_features, [&](auto n) { run_table_gradient<n(), true>(a, part); });
 }
 }  // namespace asset3d::hash_grid::A3D_ISA
