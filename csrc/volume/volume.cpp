@@ -70,6 +70,9 @@ MarchArgs<T> make_march(const Tensor& origins, const Tensor& directions, const T
   refuse_non_finite<T>("march_rays", "offsets", offsets);
   MarchArgs<T> args{};
   args.rays = make_rays<T>("march_rays", origins, directions, lower, upper);
+  for (int d = 0; d < 3 && lower.is_cpu(); ++d)
+    STD_TORCH_CHECK(args.rays.lower[d] < args.rays.upper[d], "march_rays: `lower` must be below `upper`, got ",
+                    args.rays.lower[d], " and ", args.rays.upper[d], " on axis ", d);
   args.offsets = offsets.const_data_ptr<T>();
   args.occupancy = occupancy.const_data_ptr<bool>();
   for (int d = 0; d < 3; ++d) args.n_cells[d] = int32_t(occupancy.size(d));

@@ -68,10 +68,11 @@ __global__ void composite_kernel(const CompositeArgs<T> a) {
   const int64_t r = thread_index() / kWarp;
   const int lane = threadIdx.x % kWarp;
   if (r >= a.n_rays) return;  // whole warps only
+  const auto [begin, end] = samples_of(a, r);
   T transmittance = 1, opacity = 0;
-  for (int64_t base = a.first[r]; base < a.first[r + 1]; base += kWarp) {
+  for (int64_t base = begin; base < end; base += kWarp) {
     const int64_t i = base + lane;
-    const bool inside = i < a.first[r + 1];
+    const bool inside = i < end;
     const T alpha = inside ? a.alpha[i] : T(0);
     const Segment<T> upto = scan_of_warp(sample_segment(alpha, T(0)), lane, false);
     const T passed = __shfl_sync(kAll, upto.through, lane == 0 ? 0 : lane - 1);
@@ -90,10 +91,11 @@ __global__ void composite_kernel(const CompositeArgs<T> a) {
 template <typename T>
 __device__ void transmittance_pass(const CompositeBackwardArgs<T>& a, int64_t r, int lane) {
   const CompositeArgs<T>& f = a.forward;
+  const auto [begin, end] = samples_of(f, r);
   T transmittance = 1;
-  for (int64_t base = f.first[r]; base < f.first[r + 1]; base += kWarp) {
+  for (int64_t base = begin; base < end; base += kWarp) {
     const int64_t i = base + lane;
-    const bool inside = i < f.first[r + 1];
+    const bool inside = i < end;
     const T alpha = inside ? f.alpha[i] : T(0);
     const Segment<T> upto = scan_of_warp(sample_segment(alpha, T(0)), lane, false);
     const T passed = __shfl_sync(kAll, upto.through, lane == 0 ? 0 : lane - 1);
@@ -114,7 +116,7 @@ __global__ void composite_backward_kernel(const CompositeBackwardArgs<T> a) {
   const CompositeArgs<T>& f = a.forward;
   if (r >= f.n_rays) return;
   transmittance_pass(a, r, lane);
-  const int64_t begin = f.first[r], end = f.first[r + 1];
+  const auto [begin, end] = samples_of(f, r);
   Segment<T> behind{1, 0};
   for (int64_t base = begin + (end - begin + kWarp - 1) / kWarp * kWarp - kWarp; base >= begin; base -= kWarp) {
     const int64_t i = base + lane;

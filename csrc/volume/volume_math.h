@@ -184,6 +184,17 @@ A3D_FN Segment<T> join(Segment<T> front, Segment<T> back) {
 template <typename T>
 A3D_FN T alpha_gradient(T transmittance, T own, T behind) { return transmittance * (own - behind); }
 
+// The samples of a ray. On the CPU `first` was checked; on CUDA that would wait for the device, so that a wrong one gives
+// wrong sums, but never reads outside.
+struct Range {
+  int64_t begin, end;
+};
+template <typename T>
+A3D_FN Range samples_of(const CompositeArgs<T>& a, int64_t r) {
+  const int64_t begin = a.first[r] < 0 ? 0 : a.first[r];
+  return {begin, a.first[r + 1] < a.n_samples ? a.first[r + 1] : a.n_samples};
+}
+
 // What a unit of weight of sample i is worth to the loss.
 template <typename T>
 A3D_FN T weight_gradient(const CompositeBackwardArgs<T>& a, int64_t r, int64_t i) {
@@ -198,7 +209,8 @@ A3D_FN T weight_gradient(const CompositeBackwardArgs<T>& a, int64_t r, int64_t i
 // without reading the rest.
 template <typename T>
 A3D_FN void composite_one(const CompositeArgs<T>& a, int64_t r) {
-  const int64_t begin = a.first[r], end = a.first[r + 1], n_channels = a.n_channels;
+  const auto [begin, end] = samples_of(a, r);
+  const int64_t n_channels = a.n_channels;
   T* accumulated = a.accumulated + r * n_channels;
   T transmittance = 1, opacity = 0;
   int64_t i = begin;
@@ -216,7 +228,8 @@ A3D_FN void composite_one(const CompositeArgs<T>& a, int64_t r) {
 template <typename T>
 A3D_FN void composite_backward_one(const CompositeBackwardArgs<T>& a, int64_t r) {
   const CompositeArgs<T>& f = a.forward;
-  const int64_t begin = f.first[r], end = f.first[r + 1], n_channels = f.n_channels;
+  const auto [begin, end] = samples_of(f, r);
+  const int64_t n_channels = f.n_channels;
   T transmittance = 1;
   for (int64_t i = begin; i < end; ++i) {
     a.grad_alpha[i] = transmittance;  // kept here until the way back
