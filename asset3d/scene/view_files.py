@@ -15,7 +15,7 @@ from asset3d.scene.camera import Camera
 from asset3d.scene.image import save_png
 
 HALF_DOWN = 1e-4
-"""Taken from alpha before it is rounded to 8 bits: half-covered pixels become 127, outside for a threshold of one half."""
+"""Taken from alpha before it is rounded to 8 bits: half-covered pixels become 127, outside for a threshold of 1/2."""
 
 
 def _lens(intrinsics: Float[Tensor, "4"], width: int) -> dict:

@@ -31,7 +31,9 @@ def check_categories(names: tuple[str, ...]) -> tuple[str, ...]:
     """The names, or an `InputError` that lists what exists."""
     unknown = [name for name in names if name not in MAKERS]
     if unknown or not names:
-        raise InputError(f"toybox: category: {', '.join(unknown) or 'none given'} is unknown; choose from {', '.join(CATEGORIES)}")
+        raise InputError(
+            f"toybox: category: {', '.join(unknown) or 'none given'} is unknown; choose from {', '.join(CATEGORIES)}"
+        )
     return names
 
 

@@ -23,15 +23,25 @@ def mug(draw: Draw, model: Model) -> str:
     inside = rounded([(radius * flare - wall, height), (radius - wall, height * 0.35), (foot - wall, wall + 0.02),
                       (0, wall + 0.02)], 0.08)
     rim_angle = np.linspace(0, np.pi, 7)[1:-1]
-    rim = np.column_stack([radius * flare - wall / 2 + wall / 2 * np.cos(rim_angle), height + wall / 2 * np.sin(rim_angle)])
+    rim = np.column_stack(
+        [radius * flare - wall / 2 + wall / 2 * np.cos(rim_angle), height + wall / 2 * np.sin(rim_angle)]
+    )
     pattern, words = decorated(draw, base, accent, 1.2)
     model.add(lathe([*outside, *rim, *inside], crease=60), where(facing_axis, plain(inner), pattern))
     reach, top, low = draw.uniform(0.13, 0.17), height * 0.8, height * draw.uniform(0.2, 0.3)
     at = lambda y: np.interp(y, outside[:, 1], outside[:, 0]) - wall * 0.3   # inside the wall, not through it
     x0, x1 = at(top), at(low)
     out = max(x0, x1) + reach
-    path = curve([(x0, top, 0), (x0 + 0.09, top + 0.015, 0), (out, (top + low) / 2 + 0.06, 0), (x1 + 0.09, low + 0.01, 0),
-                  (x1, low, 0)], 28)
+    path = curve(
+        [
+            (x0, top, 0),
+            (x0 + 0.09, top + 0.015, 0),
+            (out, (top + low) / 2 + 0.06, 0),
+            (x1 + 0.09, low + 0.01, 0),
+            (x1, low, 0),
+        ],
+        28,
+    )
     model.add(tube(path, 0.042, 16, draw.uniform(1.0, 1.4), cap=1), plain(accent if draw.chance(0.6) else base))
     return f"{article(base.name)} mug with {words} and {article(inner.name)} inside"
 
@@ -84,8 +94,12 @@ def barrel(draw: Draw, model: Model) -> str:
     if draw.chance(0.5):
         y = height * 0.24
         z = np.interp(y, outside[:, 1], outside[:, 0])
-        model.add(lathe(rounded([(0, -0.05), (0.03, -0.05), (0.03, 0.06), (0.045, 0.06), (0.045, 0.1), (0, 0.1)], 0.01), 24),
-                  plain(contrasting(draw, hoops, WOODS)), at=(0, y, z), turn=(90, 0, 0))
+        model.add(
+            lathe(rounded([(0, -0.05), (0.03, -0.05), (0.03, 0.06), (0.045, 0.06), (0.045, 0.1), (0, 0.1)], 0.01), 24),
+            plain(contrasting(draw, hoops, WOODS)),
+            at=(0, y, z),
+            turn=(90, 0, 0),
+        )
         words = " and a tap"
     return f"{article(timber.name)} barrel with {hoops.name} hoops{words}"
 
@@ -98,8 +112,16 @@ def lamp(draw: Draw, model: Model) -> str:
     style = draw.pick(("slim", "bellied", "stacked"))
     base = draw.uniform(0.18, 0.25)
     if style == "bellied":
-        points = curve([(base * 0.7, 0.03), (base * 0.95, stand * 0.3), (base * 0.5, stand * 0.65), (0.035, stand * 0.9),
-                        (0.03, stand + 0.1)], 26)
+        points = curve(
+            [
+                (base * 0.7, 0.03),
+                (base * 0.95, stand * 0.3),
+                (base * 0.5, stand * 0.65),
+                (0.035, stand * 0.9),
+                (0.03, stand + 0.1),
+            ],
+            26,
+        )
         body = [(0, 0), (base * 0.7, 0), *points, (0, stand + 0.1)]
         pattern, words = decorated(draw, foot, contrasting(draw, foot, PALE))
         model.add(lathe(body), pattern)

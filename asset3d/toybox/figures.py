@@ -44,11 +44,14 @@ def _limbs(draw: Draw, model: Model, colours, size) -> None:
                   bands(metal, CHARCOAL, 0.035, 0.25))
         model.add(box((0.13, 0.08, 0.2), 0.025, 3, 0.07), plain(accent), at=(x, 0.04, 0.03))
         lift = draw.uniform(-0.2, 0.16)
-        shoulder, hand = (side * width * 0.46, leg + height * 0.8, 0), (side * (width / 2 + 0.15), leg + height * 0.3 + lift, 0.1)
+        shoulder = (side * width * 0.46, leg + height * 0.8, 0)
+        hand = (side * (width / 2 + 0.15), leg + height * 0.3 + lift, 0.1)
         elbow = (side * (width / 2 + 0.12), leg + height * 0.6 + lift * 0.4, 0.0)
         model.add(tube(curve([shoulder, elbow, hand], 18), 0.034, 16, cap=3), bands(metal, CHARCOAL, 0.035, 0.25))
         model.add(superellipsoid((0.055, 0.055, 0.055), 1, 22, 14), plain(accent), at=hand)
-        model.add(superellipsoid((0.06, 0.06, 0.06), 1, 22, 14), plain(metal), at=(side * width * 0.49, leg + height * 0.8, 0))
+        model.add(
+            superellipsoid((0.06, 0.06, 0.06), 1, 22, 14), plain(metal), at=(side * width * 0.49, leg + height * 0.8, 0)
+        )
 
 
 def _head(draw: Draw, model: Model, colours, size) -> None:
@@ -81,7 +84,9 @@ def snowman(draw: Draw, model: Model) -> str:
     y2 = y1 + low * 0.66 + middle * 0.66
     y3 = y2 + middle * 0.66 + head * 0.72
     for seed, (y, radius) in enumerate(((y1, low), (y2, middle), (y3, head))):
-        model.add(superellipsoid((radius, radius * 0.94, radius), 1, 44, 24), speckled(SNOW, 40 + seed, 12, 0.1), at=(0, y, 0))
+        model.add(
+            superellipsoid((radius, radius * 0.94, radius), 1, 44, 24), speckled(SNOW, 40 + seed, 12, 0.1), at=(0, y, 0)
+        )
     on = lambda radius, x, y: np.sqrt(max(radius**2 - x**2 - (y / 0.94)**2, 0))
     coal = lambda size: superellipsoid((size, size, size), 1, 14, 10)
     for side in (-1, 1):
@@ -93,17 +98,27 @@ def snowman(draw: Draw, model: Model) -> str:
         y = middle * (0.45 - 0.5 * i)
         model.add(coal(0.022), plain(contrasting(draw, SNOW, (CHARCOAL, accent))), at=(0, y2 + y, on(middle, 0, y)))
     nose = [(0, -0.04), (0.03, -0.03), (0.024, 0.04), (0.008, 0.14), (0, 0.146)]
-    model.add(lathe(nose, 20, crease=70), bands(BRIGHT[1], WOODS[3], 0.04, 0.12), at=(0, y3 - 0.012, head - 0.01), turn=(90, 0, 0))
+    model.add(
+        lathe(nose, 20, crease=70),
+        bands(BRIGHT[1], WOODS[3], 0.04, 0.12),
+        at=(0, y3 - 0.012, head - 0.01),
+        turn=(90, 0, 0),
+    )
     neck = y2 + middle * 0.66
     model.add(tube(circle(head * 0.82, 48, neck), 0.045, 16, closed=True), wedges(scarf, accent, 14))
-    end = curve([(0.06, neck + 0.005, head * 0.8), (0.09, neck - 0.06, middle + 0.03), (0.1, neck - 0.2, middle + 0.045)], 14)
+    end = curve(
+        [(0.06, neck + 0.005, head * 0.8), (0.09, neck - 0.06, middle + 0.03), (0.1, neck - 0.2, middle + 0.045)], 14
+    )
     model.add(tube(end, 0.04, 16, 0.45, cap=3), bands(scarf, accent, 0.06, 0.45))
     for side in (-1, 1):
         start, lift = (side * middle * 0.85, y2 + 0.03, 0), draw.uniform(0.02, 0.14)
         tip = (side * (middle + 0.22), y2 + 0.06 + lift, 0.05)
         model.add(tube(np.linspace(start, tip, 10), np.linspace(0.018, 0.012, 10), 12, cap=2), wood(WOODS[1], 9))
         fork = (side * (middle + 0.14), y2 + 0.052 + lift * 0.68, 0.04)
-        model.add(tube(np.linspace(fork, (fork[0] + side * 0.05, fork[1] + 0.07, 0.06), 6), 0.011, 10, cap=2), wood(WOODS[1], 9))
+        model.add(
+            tube(np.linspace(fork, (fork[0] + side * 0.05, fork[1] + 0.07, 0.06), 6), 0.011, 10, cap=2),
+            wood(WOODS[1], 9),
+        )
     words = _hat(draw, model, hat, contrasting(draw, hat, BRIGHT), (head, y3))
     return f"a snowman with {words} and {article(scarf.name)} scarf with {accent.name} stripes"
 
@@ -113,13 +128,26 @@ def _hat(draw: Draw, model: Model, colour, band, size) -> str:
     head, y = size
     if draw.chance(0.6):
         brim, tall = head * 1.2, draw.uniform(0.14, 0.22)
-        profile = rounded([(0, 0), (brim, 0), (brim, 0.025), (head * 0.8, 0.03), (head * 0.84, tall), (0, tall)], 0.012, 3)
-        pattern = where(lambda s: np.where(s.points[..., 1] > 0.033, 0.075 - s.points[..., 1], -1), plain(band), plain(colour))
-        model.add(lathe(profile, 44, longest=0.035), pattern, at=(0, y + head * 0.62, 0), turn=(-5, 0, draw.uniform(-7, 7)))
+        profile = rounded(
+            [(0, 0), (brim, 0), (brim, 0.025), (head * 0.8, 0.03), (head * 0.84, tall), (0, tall)], 0.012, 3
+        )
+        pattern = where(
+            lambda s: np.where(s.points[..., 1] > 0.033, 0.075 - s.points[..., 1], -1), plain(band), plain(colour)
+        )
+        model.add(
+            lathe(profile, 44, longest=0.035), pattern, at=(0, y + head * 0.62, 0), turn=(-5, 0, draw.uniform(-7, 7))
+        )
         return f"{article(colour.name)} top hat"
-    cap = [(0, -0.02), (head * 0.99, 0), *curve([(head * 1.04, 0.02), (head * 0.85, 0.1), (0.02, 0.17)], 12), (0, 0.171)]
+    cap = [
+        (0, -0.02),
+        (head * 0.99, 0),
+        *curve([(head * 1.04, 0.02), (head * 0.85, 0.1), (0.02, 0.17)], 12),
+        (0, 0.171),
+    ]
     model.add(lathe(cap, 44, longest=0.04), bands(colour, band, 0.06, 0.4), at=(0, y + head * 0.32, 0))
-    model.add(superellipsoid((0.045, 0.045, 0.045), 1, 22, 14), speckled(band, 4, 40, 0.4), at=(0, y + head * 0.32 + 0.19, 0))
+    model.add(
+        superellipsoid((0.045, 0.045, 0.045), 1, 22, 14), speckled(band, 4, 40, 0.4), at=(0, y + head * 0.32 + 0.19, 0)
+    )
     return f"{article(colour.name)} woolen cap"
 
 
@@ -128,8 +156,17 @@ def rocket(draw: Draw, model: Model) -> str:
     accent = contrasting(draw, hull, BRIGHT)
     second = contrasting(draw, accent, BRIGHT + METALS)
     radius, length = draw.uniform(0.15, 0.21), draw.uniform(0.62, 0.8)
-    body = curve([(radius * 0.62, 0), (radius * 0.95, length * 0.25), (radius, length * 0.5), (radius * 0.72, length * 0.8),
-                  (radius * 0.3, length), (0.0, length * 1.13)], 36)
+    body = curve(
+        [
+            (radius * 0.62, 0),
+            (radius * 0.95, length * 0.25),
+            (radius, length * 0.5),
+            (radius * 0.72, length * 0.8),
+            (radius * 0.3, length),
+            (0.0, length * 1.13),
+        ],
+        36,
+    )
     body[-1, 0] = 0
     tip = length * draw.uniform(0.78, 0.86)
     stripes = draw.chance(0.5)
@@ -154,4 +191,7 @@ def rocket(draw: Draw, model: Model) -> str:
         model.add(tube(ring, size * 0.26, 12, closed=True), plain(second), at=(0, y, z - 0.012))
         model.add(superellipsoid((size, size, 0.035), 1, 28, 14), gradient(BRIGHT[7], BRIGHT[6]), at=(0, y, z - 0.02))
     kind = f"{second.name} stripes" if stripes else f"upright {second.name} stripes"
-    return f"{article(hull.name)} rocket with {kind}, {number(fins)} {accent.name} fins and {number(windows)} round window" + "s" * (windows > 1)
+    return (
+        f"{article(hull.name)} rocket with {kind}, {number(fins)} {accent.name} fins and {number(windows)} round window"
+        + "s" * (windows > 1)
+    )

@@ -35,7 +35,9 @@ def chair(draw: Draw, model: Model) -> str:
         model.add(box((2 * x, 0.075, 0.034), 0.014), timber, at=at(0.93), turn=(-7, 0, 0))
         for i in range(count := draw.integer(3, 5)):
             px = x * (2 * (i + 1) / (count + 1) - 1)
-            model.add(tube(np.linspace((px, seat, -z), (px, seat + back * 0.93, -z - 0.056), 8), 0.014, 10, cap=2), timber)
+            model.add(
+                tube(np.linspace((px, seat, -z), (px, seat + back * 0.93, -z - 0.056), 8), 0.014, 10, cap=2), timber
+            )
     else:
         cover, _ = _cloth(draw, cushion)
         model.add(box((2 * x, back * 0.62, 0.036), 0.016), cover, at=at(0.64), turn=(-7, 0, 0))
@@ -44,7 +46,9 @@ def chair(draw: Draw, model: Model) -> str:
         cover, words = _cloth(draw, cushion)
         model.add(superellipsoid((width * 0.44, 0.045, depth * 0.43), 0.45, 40, 16), cover, at=(0, seat + 0.045, 0.012))
         words = f" and {article(cushion.name)} cushion{words}"
-    return f"{article(frame.name)} chair with a back of {style}{words}".replace("back of panel", f"{cushion.name} back panel")
+    return f"{article(frame.name)} chair with a back of {style}{words}".replace(
+        "back of panel", f"{cushion.name} back panel"
+    )
 
 
 def _cloth(draw: Draw, colour):
@@ -96,7 +100,10 @@ def table(draw: Draw, model: Model) -> str:
         shape = "square-edged"
     if draw.chance(0.6):
         cloth = draw.pick(BRIGHT)
-        model.add(lathe(rounded([(0, 0), (0.07, 0), (0.1, 0.09), (0.06, 0.16), (0.075, 0.19), (0, 0.19)], 0.03), 32),
-                  decorated(draw, cloth, contrasting(draw, cloth), 0.5)[0], at=(draw.uniform(-0.2, 0.2), height + thick - 0.006, 0.02))
+        model.add(
+            lathe(rounded([(0, 0), (0.07, 0), (0.1, 0.09), (0.06, 0.16), (0.075, 0.19), (0, 0.19)], 0.03), 32),
+            decorated(draw, cloth, contrasting(draw, cloth), 0.5)[0],
+            at=(draw.uniform(-0.2, 0.2), height + thick - 0.006, 0.02),
+        )
         return f"{article(shape)} {timber.name} table with {legs.name} legs and {article(cloth.name)} pot on it"
     return f"{article(shape)} {timber.name} table with {legs.name} legs"

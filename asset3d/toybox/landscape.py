@@ -26,14 +26,25 @@ def mushroom(draw: Draw, model: Model) -> str:
                   (0, rise)], 24)
     dome[-1, 0] = 0
     gills = [(0, 0.05), (radius * 0.45, 0.04), (radius * 0.8, 0.0)]
-    under = where(lambda s: -s.normals[..., 1] * 0.02 - 0.006, wedges(stem, WOODS[4], 40), _cap_pattern(draw, cap, spots))
-    model.add(lathe([*gills, *dome], segments=56), under, at=(0, height, 0), turn=(draw.uniform(-6, 6), 0, draw.uniform(-6, 6)))
+    under = where(
+        lambda s: -s.normals[..., 1] * 0.02 - 0.006, wedges(stem, WOODS[4], 40), _cap_pattern(draw, cap, spots)
+    )
+    model.add(
+        lathe([*gills, *dome], segments=56),
+        under,
+        at=(0, height, 0),
+        turn=(draw.uniform(-6, 6), 0, draw.uniform(-6, 6)),
+    )
     small = draw.integer(0, 2)
     for i in range(small):
         share, angle = draw.uniform(0.35, 0.5), draw.uniform(0, 3) + np.pi * i
         away = thick * bulge + 0.09
         at = np.array([np.sin(angle) * away, 0.0, np.cos(angle) * away])
-        model.add(lathe([(0, 0.005), (0.05, 0.005), (0.04, height * share), (0, height * share + 0.01)], 24), plain(stem), at=at)
+        model.add(
+            lathe([(0, 0.005), (0.05, 0.005), (0.04, height * share), (0, height * share + 0.01)], 24),
+            plain(stem),
+            at=at,
+        )
         model.add(superellipsoid((radius * share * 0.7, rise * share * 0.8, radius * share * 0.7), 1.0, 32, 16),
                   dots(cap, spots, 0.11, 0.028, draw.integer(0, 500)), at=at + (0, height * share + 0.03, 0))
     if small:
@@ -65,13 +76,17 @@ def tree(draw: Draw, model: Model) -> str:
             model.add(_wavy(cone, waves, draw.uniform(0, 6.28)), speckled(leaf, seed + i, 22, 0.4), at=(0, y, 0))
         words = f"{leaf.name} fir tree"
     else:
-        words = f"{style} {leaf.name} tree" + _crown(draw, model, leaf, height, 1 if style == "round" else draw.integer(5, 7))
+        words = f"{style} {leaf.name} tree" + _crown(
+            draw, model, leaf, height, 1 if style == "round" else draw.integer(5, 7)
+        )
     if style == "fir" and draw.chance(0.5):
         star = [(np.cos(t) * r, np.sin(t) * r) for t, r in zip(np.arange(10) * np.pi / 5 + np.pi / 2, (0.09, 0.04) * 5)]
         model.add(extrude(refine(np.array([*star, star[0]]), 0.03)[:-1], 0.035, 0.01), plain(BRIGHT[2]),
                   at=(0, height * 0.75 + 0.17 * (tiers - 1) + 0.36, 0))
         words += " with a yellow star"
-    model.add(lathe(rounded([(0, -0.05), (0.2, -0.05), (0.24, 0.012), (0, 0.035)], 0.02), 40), speckled(LEAVES[0], seed, 22))
+    model.add(
+        lathe(rounded([(0, -0.05), (0.2, -0.05), (0.24, 0.012), (0, 0.035)], 0.02), 40), speckled(LEAVES[0], seed, 22)
+    )
     return f"{article(words)} with {article(bark.name)} trunk"
 
 
@@ -122,11 +137,17 @@ def house(draw: Draw, model: Model) -> str:
     side = draw.pick((-1, 1)) * width * 0.22
     model.add(box((0.17, 0.3, 0.04), 0.01), plain(frame), at=(side, 0.139, depth / 2))
     model.add(box((0.13, 0.27, 0.05), 0.01), wood(door, draw.integer(0, 9999)), at=(side, 0.1345, depth / 2 + 0.006))
-    model.add(superellipsoid((0.012, 0.012, 0.012), 1, 12, 8), plain(METALS[1]), at=(side + 0.042, 0.13, depth / 2 + 0.034))
+    model.add(
+        superellipsoid((0.012, 0.012, 0.012), 1, 12, 8), plain(METALS[1]), at=(side + 0.042, 0.13, depth / 2 + 0.034)
+    )
     _window(model, frame, (-1.15 * side, height * 0.55, depth / 2), 0)
     ring = np.column_stack([0.055 * np.cos(t := np.arange(32) * np.pi / 16), 0.055 * np.sin(t), 0 * t])
     model.add(tube(ring, 0.014, 12, closed=True), plain(frame), at=(0, height + 0.06, depth / 2 + 0.006))
-    model.add(superellipsoid((0.055, 0.055, 0.02), 1, 28, 12), gradient(BRIGHT[7], BRIGHT[6]), at=(0, height + 0.06, depth / 2))
+    model.add(
+        superellipsoid((0.055, 0.055, 0.02), 1, 28, 12),
+        gradient(BRIGHT[7], BRIGHT[6]),
+        at=(0, height + 0.06, depth / 2),
+    )
     for sign in (-1, 1):
         _window(model, frame, (sign * width / 2, height * 0.55, 0), 90 * sign)
     _window(model, frame, (0, height * 0.55, -depth / 2), 180)
@@ -156,8 +177,17 @@ def _roof(draw: Draw, model: Model, colour, size) -> None:
         y = height + rise / 2 - 0.024 * np.sin(np.radians(slope)) + 0.016
         model.add(box((length, thick, depth + 0.11 - 0.004 * sign), 0.012, longest=0.1), shingles(colour, seed, 0.075),
                   at=(x, y, 0), turn=(0, 0, -sign * slope))
-    model.add(tube(np.linspace((0, height + rise + 0.026, -depth / 2 - 0.042), (0, height + rise + 0.026, depth / 2 + 0.042), 8),
-                   0.03, 14, cap=3), plain(colour))
+    model.add(
+        tube(
+            np.linspace(
+                (0, height + rise + 0.026, -depth / 2 - 0.042), (0, height + rise + 0.026, depth / 2 + 0.042), 8
+            ),
+            0.03,
+            14,
+            cap=3,
+        ),
+        plain(colour),
+    )
 
 
 def _window(model: Model, frame, at, turn: float) -> None:

@@ -46,7 +46,9 @@ PALE = tuple(_colour(*x) for x in (
     ("peach", "f8cfb0")))
 WOODS = tuple(_colour(*x) for x in (
     ("oak", "b98a56"), ("walnut", "7c5337"), ("pine", "d9b27c"), ("cherry wood", "9c5a3c"), ("birch", "e3cda4")))
-METALS = tuple(_colour(*x) for x in (("steel", "8c949e"), ("brass", "c8a24a"), ("copper", "b9744f"), ("iron", "55595f")))
+METALS = tuple(
+    _colour(*x) for x in (("steel", "8c949e"), ("brass", "c8a24a"), ("copper", "b9744f"), ("iron", "55595f"))
+)
 CHARCOAL = _colour("black", "33343a")
 WHITE, SNOW = PALE[0], _colour("white", "eef2f7")
 LEAVES = tuple(_colour(*x) for x in (("green", "4f8f4a"), ("dark green", "2f6e49"), ("yellow-green", "8cab45"),
@@ -252,7 +254,10 @@ def decorated(draw: Draw, base: Colour, accent: Colour, size: float = 1.0) -> tu
         return wedges(base, accent, draw.integer(3, 6), draw.uniform(0.6, 1.3) / size), f"{accent.name} spirals"
     if kind == "dots":
         spacing = draw.uniform(0.12, 0.2) * size
-        return dots(base, accent, spacing, spacing * draw.uniform(0.26, 0.36), draw.integer(0, 9999)), f"{accent.name} dots"
+        return (
+            dots(base, accent, spacing, spacing * draw.uniform(0.26, 0.36), draw.integer(0, 9999)),
+            f"{accent.name} dots",
+        )
     if kind == "checks":
         return checks(base, accent, count + 4), f"{accent.name} checks"
     if kind == "gradient":

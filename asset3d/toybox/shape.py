@@ -1,9 +1,10 @@
 """Closed surfaces from parametrised grids. Letters in shapes: R rows, C columns of a grid, N points.
 
-Everything is a loft: rings of C points, of which the first and the last may shrink to one point (a pole). A ring ends in
-a copy of its own first point, so that texture coordinates may differ on both sides of the seam while positions are
+Everything is a loft: rings of C points, of which the first and the last may shrink to one point (a pole). A ring ends
+in a copy of its own first point, so that texture coordinates may differ on both sides of the seam while positions are
 equal to the bit. Lengths are in the unit of the object under construction; +Y is up.
 """
+
 from dataclasses import dataclass
 
 import numpy as np

@@ -75,7 +75,9 @@ def check_output(output: Path) -> None:
     try:
         output.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise InputError(f"toybox: output: {output} cannot be created ({error.strerror}); name another folder") from None
+        raise InputError(
+            f"toybox: output: {output} cannot be created ({error.strerror}); name another folder"
+        ) from None
 
 
 def write_objects(order: Order, tell=lambda text: None) -> list[Path]:

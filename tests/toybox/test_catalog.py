@@ -74,7 +74,12 @@ def _assert_attached(solids, category, seed):
     group = list(range(len(solids)))
     for i, a in enumerate(solids):
         for j, b in enumerate(solids):
-            if i != j and group[i] != group[j] and (a.bounds[0] < b.bounds[1]).all() and (b.bounds[0] < a.bounds[1]).all():
+            if (
+                i != j
+                and group[i] != group[j]
+                and (a.bounds[0] < b.bounds[1]).all()
+                and (b.bounds[0] < a.bounds[1]).all()
+            ):
                 if _inside(a, b.vertices).any():
                     group = [group[i] if g == group[j] else g for g in group]
     assert len(set(group)) == 1, (category, seed, group)
@@ -87,7 +92,9 @@ def _assert_no_shared_plane(solids, category, seed):
         for j, b in enumerate(solids):
             if i == j or not ((a.bounds[0] < b.bounds[1]).all() and (b.bounds[0] < a.bounds[1]).all()):
                 continue
-            faces, rays, hits = b.ray.intersects_id(points + 1e-3 * normals, -normals, return_locations=True, multiple_hits=False)
+            faces, rays, hits = b.ray.intersects_id(
+                points + 1e-3 * normals, -normals, return_locations=True, multiple_hits=False
+            )
             if len(rays):
                 close = np.abs(((hits - points[rays]) * normals[rays]).sum(1)) < 3e-4
                 aligned = np.abs((b.face_normals[faces] * normals[rays]).sum(1)) > 0.9999
