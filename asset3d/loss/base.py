@@ -1,0 +1,54 @@
+"""What a loss is: `loss(rendering, target, step) -> scalar`, multiplied by its weight by the optimize stage."""
+from abc import ABC, abstractmethod
+from typing import Annotated
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from asset3d.registry import Config
+from asset3d.schedule import Schedule, Values, constant
+from asset3d.scene.rendering import Rendering, Target
+from asset3d.scene.views import Views
+
+
+class LossConfig(Config):
+    weight: Annotated[Schedule, Values(ge=0)] = constant(1.0)
+    """Factor of this term in the sum."""
+
+
+class Loss(nn.Module, ABC):
+    """Base of all losses. A loss may have parameters of its own, which are trained with the representation."""
+
+    def __init__(self, config):
+        super().__init__()
+        self.config = config
+
+    def begin(self, views: Views) -> None:
+        """Called once, before the first step, with the views that targets are taken from."""
+
+    @abstractmethod
+    def forward(self, rendering: Rendering, target: Target, step: int) -> Float[Tensor, ""]:
+        """The term, without its weight."""
+
+
+def mean_over(value: Float[Tensor, "... C"], mask: Tensor | None) -> Float[Tensor, ""]:
+    """Mean of all numbers, or of those whose pixel is in the mask."""
+    if mask is None:
+        return value.mean()
+    mask = mask.to(value.dtype)
+    return (value * mask).sum() / (mask.sum() * value.shape[-1]).clamp(min=1)
+
+
+def needed(rendering: Rendering, name: str, loss: str) -> Tensor:
+    """A by-product that the renderer must have given."""
+    if name not in rendering.extras:
+        raise ValueError(f"loss '{loss}' needs a renderer that gives '{name}'; this one gives "
+                         f"{sorted(rendering.extras) or 'nothing'}")
+    return rendering.extras[name]
+
+
+def surface_mask(rendering: Rendering, target: Target) -> Float[torch.Tensor, "... 1"]:
+    """Pixels that both sides call object."""
+    mask = (target.alpha > 0.5) & (rendering.alpha.detach() > 0.5)
+    return mask if target.valid is None else mask & target.valid

@@ -1,0 +1,83 @@
+"""Rasterization of meshes with anti-aliased, differentiable silhouettes (Laine et al. 2020)."""
+from typing import Literal
+
+import torch
+from jaxtyping import Float
+from pydantic import Field
+from torch import Tensor
+from torch.nn.functional import avg_pool2d, normalize, pad
+
+from asset3d.ops.triangle import antialias, interpolate, rasterize, texture
+from asset3d.registry import Config, register
+from asset3d.renderer.base import Renderer
+from asset3d.representation.textured_mesh import TexturedMesh
+from asset3d.scene.camera import Camera
+from asset3d.scene.rendering import Rendering
+
+
+class MeshRendererConfig(Config):
+    type: Literal["mesh"] = "mesh"
+    supersample: int = Field(1, ge=1, le=4)
+    """Rows and columns of samples per pixel."""
+    normals: bool = False
+    """Also render normals (needed by the normal and smoothness losses)."""
+
+
+@register("renderer", MeshRendererConfig)
+class MeshRenderer(Renderer):
+    """Renders a representation with `surface()`, and `color(x)` or a texture."""
+
+    unit = "images"
+
+    def __init__(self, config: MeshRendererConfig):
+        self.config = config
+
+    def render(self, representation, camera: Camera) -> Rendering:
+        factor = self.config.supersample
+        fine = camera.resized(camera.height * factor, camera.width * factor) if factor > 1 else camera
+        vertices, faces = representation.surface()
+        clip = pad(vertices, (0, 1), value=1.0) @ fine.clip_from_world().transpose(1, 2)
+        faces32 = faces.int()
+        rast, rast_db = rasterize(clip, faces32, (fine.height, fine.width))
+        covered = rast[..., 3:] > 0
+        parts = [self._color(representation, vertices, faces32, rast, rast_db, covered), covered.to(clip.dtype)]
+        depth = interpolate(clip[..., 3:], rast, faces32)[0]
+        if self.config.normals:
+            parts.append(self._normal(vertices, faces, rast))
+        image = antialias(torch.cat(parts, -1), rast, clip, faces32)
+        image = shrink(image, factor)
+        return Rendering(image[..., :3], image[..., 3:4], nearest(depth * covered, factor),
+                         normalize(image[..., 4:7], dim=-1) if self.config.normals else None,
+                         {"vertices": vertices, "faces": faces})
+
+    def _color(self, representation, vertices, faces, rast, rast_db, covered) -> Float[Tensor, "B H W 3"]:
+        """Colours where a triangle is, 0 elsewhere."""
+        if isinstance(representation, TexturedMesh):
+            uvs = representation.start_mesh.uvs[None]
+            uv, uv_da = interpolate(uvs, rast, faces, rast_db=rast_db, diff_attributes="all")
+            return texture(representation.texture, uv, uv_da, filter_mode="linear-mipmap-linear",
+                           boundary_mode="clamp") * covered
+        position, _ = interpolate(vertices[None], rast, faces)
+        index = torch.nonzero(covered[..., 0].flatten())[:, 0]
+        color = representation.color(position.reshape(-1, 3)[index])
+        out = color.new_zeros(covered.numel(), 3).index_copy(0, index, color)
+        return out.reshape(*covered.shape[:3], 3)
+
+    @staticmethod
+    def _normal(vertices, faces, rast) -> Float[Tensor, "B H W 3"]:
+        """Face normals, one per pixel."""
+        a, b, c = vertices[faces].unbind(1)
+        normals = normalize(torch.linalg.cross(b - a, c - a), dim=-1)
+        face = rast[..., 3].long()
+        return torch.cat([normals.new_zeros(1, 3), normals])[face]
+
+
+def shrink(image: Float[Tensor, "B H W C"], factor: int) -> Float[Tensor, "B h w C"]:
+    """Average blocks of factor x factor pixels."""
+    return image if factor == 1 else avg_pool2d(image.permute(0, 3, 1, 2), factor).permute(0, 2, 3, 1)
+
+
+def nearest(depth: Float[Tensor, "B H W 1"], factor: int) -> Float[Tensor, "B h w 1"]:
+    """One sample of each block: depths of two surfaces must not be mixed."""
+    middle = factor // 2
+    return depth[:, middle::factor, middle::factor] if factor > 1 else depth

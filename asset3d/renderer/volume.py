@@ -1,0 +1,89 @@
+"""Volume rendering of density fields (NeRF; Mildenhall et al. 2020, equation 3) with an occupancy grid."""
+from typing import Literal
+
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from asset3d.ops.volume import RaySamples, composite_rays, march_rays
+from asset3d.registry import Config, register
+from asset3d.renderer.base import Rays, Renderer, render_in_chunks
+from asset3d.scene.camera import Camera
+from asset3d.scene.rendering import Rendering
+
+BOX = ((-0.5,) * 3, (0.5,) * 3)
+VISIBLE = 1e-3
+"""Samples behind more than 1 - VISIBLE of opacity are not evaluated again for gradients."""
+
+
+class VolumeConfig(Config):
+    type: Literal["volume"] = "volume"
+    step_size: float = Field(1 / 256, gt=0, le=0.1)
+    """Distance between samples along a ray; the object is 1 long."""
+
+
+@register("renderer", VolumeConfig)
+class VolumeRenderer(Renderer):
+    """Renders a representation with `occupancy`, `density`, and `color`."""
+
+    unit = "rays"
+
+    def __init__(self, config: VolumeConfig):
+        self.config = config
+
+    def render_rays(self, field, rays: Rays, generator: torch.Generator | None = None) -> Rendering:
+        samples = march(field, rays, self.config.step_size, generator)
+        length = samples.t_end - samples.t_start
+        with torch.no_grad():
+            opacity = 1 - torch.exp(-field.density(positions(rays, samples)) * length)
+        samples = visible(samples, opacity)
+        x = positions(rays, samples)
+        density, features = field(x)
+        alpha = 1 - torch.exp(-density * (samples.t_end - samples.t_start))
+        return composite(samples, rays, alpha, field.color(x, features))
+
+    def render(self, field, camera: Camera) -> Rendering:
+        return render_in_chunks(lambda rays: self.render_rays(field, rays), camera)
+
+
+def march(field, rays: Rays, step_size: float, generator: torch.Generator | None) -> RaySamples:
+    """Samples in the occupied cells of a field; jittered by one offset per ray when a generator is given."""
+    count, device = len(rays), rays.origins.device
+    offsets = torch.full((count,), 0.5) if generator is None else torch.rand(count, generator=generator)
+    lower, upper = (torch.tensor(corner, device=device) for corner in BOX)
+    return march_rays(rays.origins, rays.directions, field.occupancy.occupied, lower, upper, step_size,
+                      offsets.to(device))
+
+
+def positions(rays: Rays, samples: RaySamples) -> Tensor:
+    """Midpoints of the samples, (S, 3)."""
+    t = (samples.t_start + samples.t_end)[:, None] / 2
+    return rays.origins[samples.ray] + t * rays.directions[samples.ray]
+
+
+def visible(samples: RaySamples, alpha: Tensor) -> RaySamples:
+    """The samples before each ray's light is used up; those behind cannot matter."""
+    if not len(alpha):
+        return samples
+    _, _, weights = composite_rays(alpha, alpha.new_zeros(len(alpha), 1), samples.first)
+    total = torch.cumsum(weights.double(), 0)
+    start = torch.cat([total.new_zeros(1), total])[samples.first[:-1]]
+    keep = 1 - (total - weights - start[samples.ray]) > VISIBLE
+    counts = torch.zeros_like(samples.first)
+    kept = torch.cumsum(keep.long(), 0)
+    counts = torch.cat([kept.new_zeros(1), kept])[samples.first]
+    return RaySamples(samples.t_start[keep], samples.t_end[keep], samples.ray[keep], counts)
+
+
+def composite(samples: RaySamples, rays: Rays, alpha: Tensor, color: Tensor, normal: Tensor | None = None,
+              **extras: Tensor) -> Rendering:
+    """Blend samples front to back into a Rendering of rays."""
+    t = (samples.t_start + samples.t_end)[:, None] / 2
+    values = torch.cat([color, t] + ([] if normal is None else [normal]), -1)
+    blended, opacity, weights = composite_rays(alpha, values, samples.first)
+    opacity = opacity[:, None]
+    seen = opacity > 1e-4
+    depth = torch.where(seen, blended[:, 3:4] / opacity.clamp(min=1e-4), 0) * rays.depth_scale
+    if normal is not None:
+        normal = torch.nn.functional.normalize(blended[:, 4:7], dim=-1)
+    return Rendering(blended[:, :3], opacity, depth, normal, {"weights": weights, **extras})

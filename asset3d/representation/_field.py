@@ -1,0 +1,52 @@
+"""Parts that fields share: the hash-grid encoding and a small network."""
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from asset3d.ops.hash_grid import hash_grid_encode, hash_grid_levels
+
+
+class HashGridEncoding(nn.Module):
+    """Features of points in [-0.5, 0.5]^3 from a multiresolution hash grid, coarse levels first.
+
+    Levels above `n_active` give zeros, so that a field can be trained from coarse to fine.
+    """
+
+    def __init__(self, n_levels: int, base_resolution: int, max_resolution: int, log2_hashmap_size: int,
+                 generator: torch.Generator, n_features: int = 2):
+        super().__init__()
+        self.levels = hash_grid_levels(n_levels, base_resolution, max_resolution, log2_hashmap_size)
+        table = torch.rand(self.levels.first_rows[-1], n_features, generator=generator)
+        self.table = nn.Parameter((table * 2 - 1) * 1e-4)
+        self.n_levels, self.n_features = n_levels, n_features
+        self.n_active = n_levels
+
+    @property
+    def width(self) -> int:
+        return self.n_levels * self.n_features
+
+    def get_extra_state(self) -> Tensor:
+        return torch.tensor(self.n_active)
+
+    def set_extra_state(self, state: Tensor) -> None:
+        self.n_active = int(state)
+
+    def forward(self, x: Float[Tensor, "N 3"]) -> Float[Tensor, "N LF"]:
+        n = self.n_active
+        levels = self.levels
+        features = hash_grid_encode(x + 0.5, self.table, levels.scales[:n], levels.resolutions[:n],
+                                    levels.first_rows[:n + 1])
+        missing = (self.n_levels - n) * self.n_features
+        return nn.functional.pad(features, (0, missing)) if missing else features
+
+
+def mlp(widths: list[int], generator: torch.Generator, activation: type[nn.Module] = nn.ReLU) -> nn.Sequential:
+    """A fully connected network with He-initialised weights drawn from `generator`."""
+    layers: list[nn.Module] = []
+    for i, (n_in, n_out) in enumerate(zip(widths, widths[1:])):
+        layer = nn.Linear(n_in, n_out)
+        with torch.no_grad():
+            layer.weight.copy_(torch.randn(n_out, n_in, generator=generator) * (2 / n_in) ** 0.5)
+            layer.bias.zero_()
+        layers += [layer] if i == len(widths) - 2 else [layer, activation()]
+    return nn.Sequential(*layers)

@@ -1,0 +1,108 @@
+"""A density field with colour (Instant-NGP, Müller et al. 2022)."""
+from typing import Literal
+
+import torch
+from jaxtyping import Float
+from pydantic import Field
+from torch import Tensor
+
+from asset3d.registry import Config, register
+from asset3d.representation._field import HashGridEncoding, mlp
+from asset3d.representation.base import Representation
+from asset3d.representation.occupancy import OccupancyGrid, dilate
+from asset3d.scene.views import Views
+from asset3d.scene.visual_hull import visual_hull
+
+POINTS_AT_ONCE = 1 << 17
+
+
+class HashGridFieldConfig(Config):
+    type: Literal["hash_grid_field"] = "hash_grid_field"
+    n_levels: int = Field(14, ge=1, le=24)
+    """Levels of the hash grid."""
+    base_resolution: int = Field(16, ge=2)
+    """Cells per axis of the coarsest level."""
+    max_resolution: int = Field(512, ge=2)
+    """Cells per axis of the finest level."""
+    log2_hashmap_size: int = Field(17, ge=10, le=24)
+    """Base-2 logarithm of the rows per level."""
+    width: int = Field(64, ge=8, le=512)
+    """Neurons per hidden layer."""
+    n_features: int = Field(15, ge=0)
+    """Numbers that the density network hands to the colour network."""
+    initial_density: float = Field(3.0, gt=0)
+    """Density of the untrained field, per unit length."""
+    surface_density: float = Field(25.0, gt=0)
+    """The level at which `convert` takes the surface."""
+    occupancy_resolution: int = Field(128, ge=8, le=512)
+    """Cells per axis of the grid that tells rays where to look."""
+    occupancy_every: int = Field(20, ge=1)
+    """Steps between two looks at where the density is."""
+    occupancy_decay: float = Field(0.8, ge=0, lt=1)
+    """How much of a cell's remembered density one look keeps."""
+
+
+@register("representation", HashGridFieldConfig)
+class HashGridField(Representation):
+    """Density (per unit length) and colour at points of [-0.5, 0.5]^3."""
+
+    def __init__(self, config: HashGridFieldConfig, generator: torch.Generator):
+        super().__init__(config)
+        self.encoding = HashGridEncoding(config.n_levels, config.base_resolution, config.max_resolution,
+                                         config.log2_hashmap_size, generator)
+        self.geometry = mlp([self.encoding.width, config.width, 1 + config.n_features], generator)
+        self.appearance = mlp([1 + config.n_features, config.width, config.width, 3], generator)
+        self.occupancy = OccupancyGrid(config.occupancy_resolution)
+        with torch.no_grad():
+            self.geometry[-1].bias[0] = float(torch.tensor(config.initial_density).log())
+
+    def parameter_groups(self):
+        yield "encoding", 1.0, list(self.encoding.parameters())
+        yield "network", 0.3, [*self.geometry.parameters(), *self.appearance.parameters()]
+
+    def forward(self, x: Float[Tensor, "N 3"]) -> tuple[Float[Tensor, "N"], Float[Tensor, "N C"]]:
+        """Density, and what `color` needs to know about the same points."""
+        out = self.geometry(self.encoding(x))
+        return out[:, 0].clamp(max=12).exp(), out
+
+    def density(self, x: Float[Tensor, "N 3"]) -> Float[Tensor, "N"]:
+        return self(x)[0]
+
+    def color(self, x: Float[Tensor, "N 3"], features: Float[Tensor, "N C"]) -> Float[Tensor, "N 3"]:
+        """sRGB, the same from all directions."""
+        return torch.sigmoid(self.appearance(features))
+
+    @torch.no_grad()
+    def evaluate(self, x: Float[Tensor, "N 3"]) -> Float[Tensor, "N"]:
+        """`log(surface_density / density)` of many points: like a signed distance, negative inside, but no metric."""
+        log_surface = torch.tensor(self.config.surface_density).log()
+        return torch.cat([log_surface - self.density(chunk).log() for chunk in x.split(POINTS_AT_ONCE)])
+
+    @torch.no_grad()
+    def evaluate_color(self, x: Float[Tensor, "N 3"]) -> Float[Tensor, "N 3"]:
+        """Colours of many points, in chunks, without a graph."""
+        return torch.cat([self.color(chunk, self(chunk)[1]) for chunk in x.split(POINTS_AT_ONCE)])
+
+    def initialise(self, views: Views, generator: torch.Generator) -> None:
+        """Never look outside the visual hull of the masks."""
+        n = self.config.occupancy_resolution
+        self.occupancy.allow(visual_hull(views, self.occupancy.centers()).reshape(n, n, n) > 0.1)
+        self.occupancy.value.fill_(self.config.initial_density)
+
+    def begin_step(self, step: int, n_steps: int, generator: torch.Generator) -> None:
+        if step and step % self.config.occupancy_every == 0:
+            self._find_density(generator)
+
+    @torch.no_grad()
+    def _find_density(self, generator: torch.Generator) -> None:
+        """Remember the largest recent density of every cell, at one random point of it per look."""
+        grid = self.occupancy
+        allowed = grid.allowed.flatten()
+        centers = grid.centers()[allowed]
+        jitter = (torch.rand(centers.shape, generator=generator) - 0.5).to(centers.device) / grid.resolution
+        value = grid.value.flatten()
+        value[allowed] = torch.maximum(value[allowed] * self.config.occupancy_decay, torch.cat(
+            [self.density(chunk) for chunk in (centers + jitter).split(POINTS_AT_ONCE)]))
+        grid.value.copy_(value.reshape(grid.value.shape))
+        threshold = min(1.0, float(value[allowed].mean())) if allowed.any() else 1.0
+        grid.set(dilate(grid.value > threshold))

@@ -1,0 +1,34 @@
+"""Which cells of [-0.5, 0.5]^3 rays need to visit."""
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor, nn
+
+
+class OccupancyGrid(nn.Module):
+    """A grid of cells, full or empty. `allowed` is fixed (the visual hull), `occupied` follows the field."""
+
+    def __init__(self, resolution: int):
+        super().__init__()
+        self.resolution = resolution
+        shape = (resolution,) * 3
+        self.register_buffer("allowed", torch.ones(shape, dtype=torch.bool))
+        self.register_buffer("occupied", torch.ones(shape, dtype=torch.bool))
+        self.register_buffer("value", torch.zeros(shape))
+
+    def centers(self) -> Float[Tensor, "N 3"]:
+        """Centres of all cells, x slowest."""
+        axis = (torch.arange(self.resolution, device=self.value.device) + 0.5) / self.resolution - 0.5
+        return torch.stack(torch.meshgrid(axis, axis, axis, indexing="ij"), -1).reshape(-1, 3)
+
+    def allow(self, mask: Bool[Tensor, "X Y Z"]) -> None:
+        """Never visit cells outside `mask` (it is widened by one cell here)."""
+        self.allowed.copy_(dilate(mask))
+        self.occupied &= self.allowed
+
+    def set(self, mask: Bool[Tensor, "X Y Z"]) -> None:
+        self.occupied.copy_(mask & self.allowed)
+
+
+def dilate(mask: Bool[Tensor, "X Y Z"]) -> Bool[Tensor, "X Y Z"]:
+    """Grow a mask by one cell in every direction, diagonals included."""
+    return nn.functional.max_pool3d(mask[None, None].float(), 3, 1, 1)[0, 0] > 0

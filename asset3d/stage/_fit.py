@@ -1,0 +1,170 @@
+"""The optimization loop that the stages optimize and texture share: one step, its state, and NaN roll-back."""
+from collections.abc import Mapping
+from typing import Annotated
+
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from asset3d.errors import Diverged
+from asset3d.loss.base import Loss
+from asset3d.registry import Config
+from asset3d.representation.base import Representation
+from asset3d.scene.rendering import Rendering, Target
+from asset3d.scene.views import Views
+from asset3d.schedule import Schedule, Values
+from asset3d.stage._sampling import ImageSampler, RaySampler
+from asset3d.stage.base import Context
+
+BACKGROUNDS = {"white": 1.0, "black": 0.0, "grey": 0.5}
+
+
+class FitConfig(Config):
+    """Fields that every fitting stage has."""
+
+    steps: int = Field(1000, ge=1)
+    """Optimization steps."""
+    learning_rate: float = Field(0.01, gt=0)
+    """Step size of Adam after the warm-up."""
+    final_learning_rate: float = Field(0.1, gt=0, le=1)
+    """Share of `learning_rate` that is left at the last step (exponential decay)."""
+    warm_up: int = Field(20, ge=0)
+    """Steps over which the step size grows from 0."""
+    rays: int = Field(4096, ge=1)
+    """Pixels per step, for renderers that are trained on rays."""
+    views_per_step: int = Field(2, ge=1)
+    """Views per step, for renderers that are trained on images."""
+    resolution: Annotated[Schedule, Values(type=int, ge=8)] | None = None
+    """Rows of the training images over the steps, for renderers that are trained on images; default: as loaded."""
+    background: str = Field("random", pattern="^(random|white|black|grey)$")
+    """What both sides are compared in front of."""
+    snapshot_every: int = Field(100, ge=1)
+    """Steps between the states that a non-finite loss goes back to."""
+    roll_backs: int = Field(4, ge=0)
+    """Non-finite steps that are forgiven, each with half the step size, before the stage gives up."""
+
+
+class Fit:
+    """Fits a representation to views with a renderer and a sum of weighted losses."""
+
+    def __init__(self, config: FitConfig, context: Context, representation: Representation, renderer,
+                 losses: list[Loss], views: Views):
+        self.config, self.context, self.renderer = config, context, renderer
+        self.representation, self.losses, self.views = representation, losses, views
+        for loss in losses:
+            loss.begin(views)
+        groups = [*representation.parameter_groups(),
+                  *(("loss", 0.1, list(loss.parameters())) for loss in losses if any(True for _ in loss.parameters()))]
+        self.factors = [factor for _, factor, _ in groups]
+        self.optimizer = torch.optim.Adam([{"params": parameters} for _, _, parameters in groups], lr=1.0,
+                                          betas=(0.9, 0.99), eps=1e-15)
+        self.sampler = RaySampler(views) if renderer.unit == "rays" else ImageSampler(views)
+        self.slow_down, self.failures = 1.0, 0
+        self.snapshot: dict[str, Tensor] = {}
+
+    # -- one step -----------------------------------------------------------------------------------------------
+
+    def step(self, step: int) -> dict[str, float]:
+        """One step of Adam; returns the value of every loss."""
+        config, generator = self.config, self.context.generator(step)
+        if step % config.snapshot_every == 0:
+            self.snapshot = {name: value.clone() for name, value in self._tensors().items()}
+        self.representation.begin_step(step, config.steps, generator)
+        self._set_learning_rate(step)
+        rendering, target = self._render(step, generator)
+        terms = {type(loss).Config.model_fields["type"].default: (loss, loss(rendering, target, step))
+                 for loss in self.losses}
+        total = sum(loss.config.weight(step) * value for loss, value in terms.values())
+        self.optimizer.zero_grad(set_to_none=True)
+        if total.requires_grad:  # no ray may have met the object
+            total.backward()
+        bad = self._non_finite(terms)
+        if bad:
+            self._roll_back(step, bad)
+        else:
+            self.optimizer.step()
+        return {name: float(value.detach()) for name, (_, value) in terms.items()}
+
+    def _render(self, step: int, generator: torch.Generator) -> tuple[Rendering, Target]:
+        config, device = self.config, self.views.color.device
+        if config.background == "random":
+            background = torch.rand(3, generator=generator).to(device)
+        else:
+            background = torch.full((3,), BACKGROUNDS[config.background], device=device)
+        if self.renderer.unit == "rays":
+            rays, target = self.sampler.draw(config.rays, background, generator)
+            return self.renderer.render_rays(self.representation, rays, generator), target
+        height = self.views.camera.height
+        if config.resolution is not None:
+            height = min(height, config.resolution(step))
+        camera, target = self.sampler.draw(config.views_per_step, step, height, background,
+                                           lambda round_: self.context.generator(round_, "order"))
+        return self.renderer.render(self.representation, camera), target
+
+    def _set_learning_rate(self, step: int) -> None:
+        config = self.config
+        decay = config.final_learning_rate ** (step / max(config.steps - 1, 1))
+        warm = min(1.0, (step + 1) / (config.warm_up + 1))
+        for group, factor in zip(self.optimizer.param_groups, self.factors):
+            group["lr"] = config.learning_rate * factor * decay * warm * self.slow_down
+
+    # -- non-finite values --------------------------------------------------------------------------------------
+
+    def _non_finite(self, terms: Mapping[str, tuple[Loss, Tensor]]) -> str:
+        """The name of the first loss, or else of a parameter's gradient, that is not finite; empty if all are."""
+        for name, (_, value) in terms.items():
+            if not torch.isfinite(value):
+                return f"loss '{name}'"
+        for name, parameter in self.representation.named_parameters():
+            if parameter.grad is not None and not torch.isfinite(parameter.grad.sum()):
+                return f"the gradient of '{name}'"
+        return ""
+
+    def _roll_back(self, step: int, what: str) -> None:
+        self.failures += 1
+        if self.failures > self.config.roll_backs:
+            raise Diverged(f"stage '{self.context.name}', step {step}: {what} is not finite, for the "
+                           f"{self.failures}th time; lower its learning_rate (now {self.config.learning_rate})")
+        self._restore(self.snapshot)
+        self.slow_down /= 2
+        self.context.emit("warning", text=f"step {step}: {what} is not finite; went back to the last snapshot "
+                                             f"with step size x {self.slow_down:g}")
+
+    # -- state --------------------------------------------------------------------------------------------------
+
+    def _tensors(self) -> dict[str, Tensor]:
+        """Parameters, buffers, and Adam's moments by name."""
+        tensors = {f"representation.{k}": v for k, v in self.representation.state_dict().items()}
+        for i, loss in enumerate(self.losses):
+            tensors |= {f"loss.{i}.{k}": v for k, v in loss.state_dict().items()}
+        for i, parameter in enumerate(self._parameters()):
+            for key, value in self.optimizer.state.get(parameter, {}).items():
+                tensors[f"optimizer.{i}.{key}"] = value
+        return {name: value.detach() for name, value in tensors.items()}
+
+    def _parameters(self) -> list[torch.nn.Parameter]:
+        return [p for group in self.optimizer.param_groups for p in group["params"]]
+
+    def _restore(self, tensors: Mapping[str, Tensor]) -> None:
+        def part(prefix: str) -> dict[str, Tensor]:
+            return {k[len(prefix):]: v for k, v in tensors.items() if k.startswith(prefix)}
+
+        self.representation.load_state_dict(part("representation."))
+        for i, loss in enumerate(self.losses):
+            loss.load_state_dict(part(f"loss.{i}."))
+        self.optimizer.state.clear()
+        for i, parameter in enumerate(self._parameters()):
+            state = part(f"optimizer.{i}.")
+            if state:
+                self.optimizer.state[parameter] = {k: v.clone() for k, v in state.items()}
+
+    def state(self) -> dict[str, Tensor]:
+        """Everything that decides the steps to come."""
+        tensors = self._tensors() | {f"snapshot.{k}": v for k, v in self.snapshot.items()}
+        return tensors | {"progress": torch.tensor([self.slow_down, self.failures], dtype=torch.float64)}
+
+    def load_state(self, state: Mapping[str, Tensor]) -> None:
+        """Continue from what `state` returned."""
+        self._restore({k: v for k, v in state.items() if not k.startswith("snapshot.") and k != "progress"})
+        self.snapshot = {k[len("snapshot."):]: v for k, v in state.items() if k.startswith("snapshot.")}
+        self.slow_down, self.failures = float(state["progress"][0]), int(state["progress"][1])
