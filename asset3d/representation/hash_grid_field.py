@@ -9,7 +9,7 @@ from torch import Tensor
 from asset3d.registry import Config, register
 from asset3d.representation._field import HashGridEncoding, mlp
 from asset3d.representation.base import Representation
-from asset3d.representation.occupancy import OccupancyGrid, dilate
+from asset3d.representation._occupancy import OccupancyGrid, dilate
 from asset3d.scene.views import Views
 from asset3d.scene.visual_hull import visual_hull
 

@@ -72,7 +72,7 @@ class Fit:
         self.representation.begin_step(step, config.steps, generator)
         self._set_learning_rate(step)
         rendering, target = self._render(step, generator)
-        terms = {type(loss).Config.model_fields["type"].default: (loss, loss(rendering, target, step))
+        terms = {loss.config.type: (loss, self.context.tap(loss.config.type, step, loss(rendering, target, step)))
                  for loss in self.losses}
         total = sum(loss.config.weight(step) * value for loss, value in terms.values())
         self.optimizer.zero_grad(set_to_none=True)

@@ -1,0 +1,129 @@
+"""Make a game-ready asset from a dense mesh: few faces, texture coordinates, base-colour texture, normal map."""
+from typing import Annotated, Literal
+
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from asset3d.loss.laplacian import Laplacian, LaplacianConfig
+from asset3d.loss.mask import Mask, MaskConfig
+from asset3d.loss.photometric import Photometric, PhotometricConfig
+from asset3d.registry import register
+from asset3d.renderer.mesh import MeshRenderer, MeshRendererConfig
+from asset3d.representation.textured_mesh import TexturedMesh, TexturedMeshConfig
+from asset3d.scene.decimate import decimate
+from asset3d.scene.material import Material
+from asset3d.scene.mesh import Mesh
+from asset3d.scene.mesh_cleanup import clean_mesh
+from asset3d.scene.normal_map import bake_normal_map
+from asset3d.scene.tangents import with_tangents
+from asset3d.scene.texture_space import texel_positions
+from asset3d.scene.texture_padding import pad_texture
+from asset3d.scene.unwrap import unwrap
+from asset3d.scene.views import ViewSet
+from asset3d.schedule import Schedule, Values, constant
+from asset3d.stage._fit import Fit, FitConfig
+from asset3d.stage.base import Stage, StageConfig
+
+
+class TextureConfig(StageConfig, FitConfig):
+    type: Literal["texture"] = "texture"
+    faces: int = Field(20_000, ge=100, le=2_000_000)
+    """Face budget: the mesh is decimated to at most so many triangles before it is unwrapped."""
+    texture_size: int = Field(1024, ge=64, le=8192)
+    """Rows and columns of the textures."""
+    normal_map: bool = True
+    """Bake the normals of the dense mesh into a tangent-space normal map."""
+    supersample: int = Field(2, ge=1, le=4)
+    """Rows and columns of samples per pixel of the photos."""
+    vertex_learning_rate: float = Field(2e-4, ge=0)
+    """Step size for vertex positions, which follow the photos' outlines and colours; 0 keeps the geometry."""
+    laplacian: Annotated[Schedule, Values(ge=0)] = constant(0.02)
+    """Weight of the loss that keeps vertices near the mean of their neighbours."""
+    mask: Annotated[Schedule, Values(ge=0)] = constant(1.0)
+    """Weight of the mask loss."""
+
+
+@register("stage", TextureConfig)
+class Texture(Stage):
+    """Step 0 cleans, decimates and unwraps; then the texture is fitted; the last step bakes the normal map."""
+
+    reads = ("mesh", "views")
+    writes = ("asset",)
+
+    def start(self, mesh: Mesh, views: ViewSet) -> int:
+        self.dense, self.views = mesh, views.train
+        self.fit: Fit | None = None
+        self.normal_map: Tensor | None = None
+        return self.config.steps + 2
+
+    def step(self, step: int) -> dict[str, float]:
+        if step == 0:
+            return self._prepare()
+        if step <= self.config.steps:
+            return self.fit.step(step - 1)
+        return self._bake()
+
+    def _prepare(self) -> dict[str, float]:
+        dense, report = clean_mesh(self.dense)
+        low = decimate(dense, self.config.faces)
+        low = unwrap(low, self.config.texture_size)
+        self._begin_fit(low, initial_texture(low, dense, self.config.texture_size))
+        return {"faces": float(len(low.faces)), "vertices": float(len(low.vertices))}
+
+    def _begin_fit(self, mesh: Mesh, texture: Tensor) -> None:
+        config = self.config
+        factor = config.vertex_learning_rate / config.learning_rate
+        self.low = mesh
+        representation = TexturedMesh(
+            TexturedMeshConfig(texture_size=config.texture_size, learning_rate_vertices=factor), mesh, texture)
+        losses = [Photometric(PhotometricConfig(l1=0.5, l2=2.0)), Mask(MaskConfig(weight=config.mask))]
+        if factor:
+            losses.append(Laplacian(LaplacianConfig(weight=config.laplacian)))
+        renderer = MeshRenderer(MeshRendererConfig(supersample=config.supersample))
+        self.fit = Fit(config, self.context, representation, renderer, losses, self.views)
+
+    def _bake(self) -> dict[str, float]:
+        if self.config.normal_map:
+            dense, _ = clean_mesh(self.dense)
+            self.normal_map = bake_normal_map(self._fitted_mesh(), dense, self.config.texture_size)
+        return {}
+
+    def _fitted_mesh(self) -> Mesh:
+        vertices, faces = self.fit.representation.surface()
+        return with_tangents(Mesh(vertices.detach(), faces, uvs=self.low.uvs))
+
+    def finish(self) -> dict[str, Mesh]:
+        mesh = self._fitted_mesh()
+        texture = self.fit.representation.texture.detach()[0].clamp(0, 1)
+        mesh.material = Material(pad_texture(texture, mesh), self.normal_map)
+        return {"asset": mesh}
+
+    # -- state --------------------------------------------------------------------------------------------------
+
+    def state(self) -> dict[str, Tensor]:
+        if self.fit is None:
+            return {}
+        state = {f"fit.{name}": value for name, value in self.fit.state().items()}
+        state |= {"low.vertices": self.low.vertices, "low.faces": self.low.faces, "low.uvs": self.low.uvs}
+        return state if self.normal_map is None else state | {"normal_map": self.normal_map}
+
+    def load_state(self, state) -> None:
+        if "low.vertices" not in state:
+            return
+        size = self.config.texture_size
+        self._begin_fit(Mesh(state["low.vertices"], state["low.faces"], uvs=state["low.uvs"]),
+                        state["low.vertices"].new_zeros(size, size, 3))
+        self.fit.load_state({name[4:]: value for name, value in state.items() if name.startswith("fit.")})
+        self.normal_map = state.get("normal_map")
+
+
+def initial_texture(low: Mesh, dense: Mesh, size: int) -> Tensor:
+    """The colour of the nearest dense vertex for every texel on the surface, grey elsewhere; (size, size, 3)."""
+    from scipy.spatial import cKDTree
+
+    position, covered = texel_positions(low, size)
+    texture = low.vertices.new_full((size, size, 3), 0.5)
+    _, nearest = cKDTree(dense.vertices.cpu().numpy()).query(position[covered].cpu().numpy(), workers=-1)
+    texture[covered] = dense.colors[torch.from_numpy(nearest).to(dense.colors.device)]
+    return texture
