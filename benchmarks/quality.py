@@ -1,0 +1,125 @@
+"""How good are reconstructions, judged from outside, and which stage loses what?
+
+    python benchmarks/quality.py VIEWS_DIR... --score score_glb.py [--ground-truth MESH_DIR] [--output DIR] [key=value ...]
+
+For every view set: runs recipes/reconstruct.yaml with all defaults (or the overrides given), then the scorer on the
+exported GLB. With `--ground-truth`, a folder of GLBs named like the view sets, two more rows give every loss an address:
+`texture only` fits a texture to the true geometry, `geometry only` gives the fitted mesh the true colours.
+Prints one table and writes it as JSON; a finished run is not repeated.
+"""
+import argparse
+import json
+import resource
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+
+FIGURES = ("psnr", "mask_iou", "chamfer", "f1", "normal_consistency", "n_faces")
+
+
+def score(scorer: Path, glb: Path, views: Path) -> dict[str, float]:
+    """The scorer's JSON for one GLB."""
+    done = subprocess.run([sys.executable, scorer, glb, views], capture_output=True, text=True, check=True)
+    return json.loads(done.stdout.strip().splitlines()[-1])
+
+
+def reconstruct(views: Path, output: Path, overrides: list[str]) -> tuple[Path, dict[str, float]]:
+    """Run the recipe unless its result is there; returns the GLB, seconds and peak memory in GiB."""
+    cost = output / "cost.json"
+    if not cost.exists():
+        start = time.time()
+        subprocess.run([sys.executable, "-m", "asset3d.run", "reconstruct", f"views={views}", f"output={output / 'run'}",
+                        *overrides], check=True)
+        peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 2**20
+        cost.write_text(json.dumps({"seconds": round(time.time() - start, 1), "peak_gib": round(peak, 2)}))
+    return output / "run" / "result" / "asset.glb", json.loads(cost.read_text())
+
+
+def texture_only(views: Path, mesh: Path, output: Path) -> Path:
+    """A GLB with the true geometry (box centred, longest side 1) and a texture fitted by the project."""
+    import torch
+    import trimesh
+
+    from asset3d.exporter.gltf import write_glb
+    from asset3d.scene.mesh import Mesh
+    from asset3d.scene.views import load_view_set
+    from asset3d.stage.base import Context
+    from asset3d.stage.texture import Texture, TextureConfig
+
+    true = normalised(trimesh.load(mesh, force="mesh"))
+    view_set = load_view_set(views)
+    dense = Mesh(view_set.frame.to_inside(torch.tensor(true.vertices, dtype=torch.float32)),
+                 torch.tensor(true.faces.copy()), colors=torch.full((len(true.vertices), 3), 0.5))
+    context = Context("texture", 0, torch.device("cpu"), output, output)
+    stage = Texture(TextureConfig(name="texture", vertex_learning_rate=0, normal_map=False, faces=2_000_000), context)
+    for step in range(stage.start(mesh=dense, views=view_set)):
+        stage.step(step)
+    asset = stage.finish()["asset"]
+    asset.vertices = view_set.frame.to_input(asset.vertices)
+    write_glb(output / "texture_only.glb", asset)
+    return output / "texture_only.glb"
+
+
+def geometry_only(glb: Path, mesh: Path, output: Path) -> Path:
+    """The fitted mesh, finely subdivided, with the colour of the nearest point of the true surface."""
+    import trimesh
+    from scipy.spatial import cKDTree
+
+    true, ours = normalised(trimesh.load(mesh, force="mesh")), trimesh.load(glb, force="mesh")
+    points, face = trimesh.sample.sample_surface(true, 2_000_000, seed=0)
+    corners = true.visual.uv[true.faces[face]]
+    weights = trimesh.triangles.points_to_barycentric(true.triangles[face], points)
+    colors = true.visual.material.to_color((corners * weights[..., None]).sum(1))
+    vertices, faces = trimesh.remesh.subdivide_to_size(ours.vertices, ours.faces, 0.004)
+    _, nearest = cKDTree(points).query(vertices)
+    painted = trimesh.Trimesh(vertices, faces, vertex_colors=colors[nearest], process=False)
+    painted.export(output / "geometry_only.glb")
+    return output / "geometry_only.glb"
+
+
+def normalised(mesh):
+    """The box centred at 0, longest side 1, as the view sets were rendered."""
+    low, high = mesh.bounds
+    mesh.vertices = (mesh.vertices - (low + high) / 2) / (high - low).max()
+    return mesh
+
+
+def show(rows: dict[str, dict[str, float]]) -> str:
+    """A Markdown table with the mean of the complete runs."""
+    complete = [row for name, row in rows.items() if "(" not in name]
+    rows = rows | {"mean": {figure: float(np.mean([row[figure] for row in complete])) for figure in FIGURES}}
+    lines = ["| object | " + " | ".join(FIGURES) + " | seconds | GiB |", "|---" * (len(FIGURES) + 3) + "|"]
+    for name, row in rows.items():
+        cells = [f"{row[figure]:.5g}" for figure in FIGURES] + [str(row.get(k, "")) for k in ("seconds", "peak_gib")]
+        lines.append(f"| {name} | " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("views", type=Path, nargs="+")
+    parser.add_argument("--score", type=Path, required=True)
+    parser.add_argument("--ground-truth", type=Path)
+    parser.add_argument("--output", type=Path, default=Path("outputs/quality"))
+    given, rest = parser.parse_known_args()
+    views = [path for path in given.views if "=" not in str(path)]
+    overrides = [str(path) for path in given.views if "=" in str(path)] + rest
+    rows: dict[str, dict[str, float]] = {}
+    for path in views:
+        folder = given.output / path.name
+        folder.mkdir(parents=True, exist_ok=True)
+        glb, cost = reconstruct(path, folder, overrides)
+        rows[path.name] = score(given.score, glb, path) | cost
+        if given.ground_truth:
+            mesh = given.ground_truth / f"{path.name}.glb"
+            rows[f"{path.name} (texture only)"] = score(given.score, texture_only(path, mesh, folder), path)
+            rows[f"{path.name} (geometry only)"] = score(given.score, geometry_only(glb, mesh, folder), path)
+        (given.output / "quality.json").write_text(json.dumps(rows, indent=1))
+        print(show(rows), flush=True)
+
+
+if __name__ == "__main__":
+    main()
