@@ -1,4 +1,4 @@
-"""A signed distance field with colour, for surfaces without a mesh (NeuS, Wang et al. 2021; hash grid: Müller 2022)."""
+"""A signed distance field with colour (NeuS, Wang et al. 2021; hash grid: Müller et al. 2022)."""
 from typing import Literal
 
 import numpy as np
@@ -36,7 +36,7 @@ class SdfFieldConfig(Config):
     all_levels_at: float = Field(0.5, ge=0, le=1)
     """Share of the steps after which all levels are active."""
     initial_sharpness: float = Field(60, gt=0)
-    """1/s of NeuS's logistic density at the first step; grows geometrically (NeuS learns it: slower and less stable)."""
+    """1/s of NeuS's logistic density at the first step; grows geometrically (NeuS learns it, which is slower)."""
     final_sharpness: float = Field(900, gt=0)
     """1/s at the last step."""
     occupancy_resolution: int = Field(128, ge=8, le=512)

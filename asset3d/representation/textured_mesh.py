@@ -1,4 +1,4 @@
-"""A mesh with fixed faces and texture coordinates; its base-colour texture is trained, its vertices may move a little."""
+"""A mesh with fixed faces and texture coordinates: its base colour is trained, its vertices may move a little."""
 from typing import Literal
 
 import torch

@@ -70,7 +70,7 @@ def test_it_finds_radius_and_colour(tmp_path):
     ball = fit.representation
     assert abs(float(ball.radius.detach()) - 0.35) < 0.01
     torch.testing.assert_close(torch.sigmoid(ball.paint.detach()), torch.sigmoid(torch.tensor([0.8, -0.6, 0.2])),
-                               atol=0.06, rtol=0)  # as far as 60 steps of 512 pixels get
+                               atol=0.1, rtol=0)  # as far as 60 steps of 512 pixels get
 
 
 @pytest.mark.parametrize("stop", [1, 10, 37])
