@@ -30,6 +30,17 @@ class TexturedMesh(Representation):
         self.vertices = nn.Parameter(places.clone(), requires_grad=config.learning_rate_vertices > 0)
         self.texture = nn.Parameter(texture.clone()[None])
 
+    @classmethod
+    def of(cls, mesh: Mesh) -> "TexturedMesh":
+        """A finished asset, as something that the mesh renderer can draw.
+
+        Raises:
+            ValueError: the mesh has no texture coordinates or no base-colour texture.
+        """
+        if mesh.uvs is None or mesh.material is None or mesh.material.base_color is None:
+            raise ValueError("TexturedMesh.of: the mesh needs uvs and a base-colour texture")
+        return cls(TexturedMeshConfig(texture_size=mesh.material.base_color.shape[0]), mesh, mesh.material.base_color)
+
     def parameter_groups(self):
         if self.config.learning_rate_vertices:
             yield "vertices", self.config.learning_rate_vertices, [self.vertices]
