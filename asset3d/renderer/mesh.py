@@ -44,7 +44,8 @@ class MeshRenderer(Renderer):
         depth = interpolate(clip[..., 3:], rast, faces32)[0]
         if self.config.normals:
             parts.append(self._normal(vertices, faces, rast))
-        image = antialias(torch.cat(parts, -1), rast, clip, faces32)
+        topology = getattr(representation, "topology", None)  # known where the faces never change
+        image = antialias(torch.cat(parts, -1), rast, clip, faces32, topology)
         image = shrink(image, factor)
         return Rendering(image[..., :3], image[..., 3:4], nearest(depth * covered, factor),
                          normalize(image[..., 4:7], dim=-1) if self.config.normals else None,

@@ -30,7 +30,7 @@ class TetMesh(Representation):
     def __init__(self, config: TetMeshConfig, field: nn.Module):
         """`field` gives the first surface through `evaluate` and the colours through `color`; it is trained on."""
         super().__init__(config)
-        grid = tet_grid(config.resolution)
+        grid = tet_grid(config.resolution).to(next(field.parameters()).device)
         distance = field.evaluate(grid.vertices)
         self.grid, kept = band_of(grid, distance, config.band / config.resolution)
         self.distance = nn.Parameter(distance[kept].clone())
@@ -61,4 +61,4 @@ def band_of(grid: TetGrid, distance: Float[Tensor, "V"], width: float) -> tuple[
     near = (distance.abs() < width)[grid.tets.long()].any(-1)
     tets = grid.tets[near].long()
     kept, tets = torch.unique(tets, return_inverse=True)
-    return TetGrid.from_tets(grid.vertices[kept], tets.to(grid.tets.dtype)), kept
+    return TetGrid.of(grid.vertices[kept], tets.to(grid.tets.dtype)), kept

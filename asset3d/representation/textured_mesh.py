@@ -6,6 +6,7 @@ from jaxtyping import Float
 from pydantic import Field
 from torch import Tensor, nn
 
+from asset3d.ops.triangle import face_topology
 from asset3d.registry import Config, register
 from asset3d.representation.base import Representation
 from asset3d.scene.mesh import Mesh
@@ -27,6 +28,7 @@ class TexturedMesh(Representation):
         super().__init__(config)
         places, self.place = torch.unique(mesh.vertices, dim=0, return_inverse=True)
         self.start_mesh = mesh
+        self.topology = face_topology(mesh.faces.int(), mesh.vertices)
         self.vertices = nn.Parameter(places.clone(), requires_grad=config.learning_rate_vertices > 0)
         self.texture = nn.Parameter(texture.clone()[None])
 

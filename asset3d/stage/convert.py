@@ -78,7 +78,7 @@ def field_mesh(field, resolution: int) -> Mesh:
     value[0], value[-1], value[:, 0], value[:, -1] = 1, 1, 1, 1
     value[:, :, 0], value[:, :, -1] = 1, 1
     require_surface(value)
-    vertices, faces = marching_tets_dense(-value, -axis.new_full((3,), reach), axis.new_full((3,), reach))
+    vertices, faces = marching_tets_dense(-value, (-reach,) * 3, (reach,) * 3)
     return Mesh(vertices, faces, colors=field.evaluate_color(vertices))
 
 
