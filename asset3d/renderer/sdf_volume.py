@@ -9,7 +9,7 @@ from torch import Tensor
 from asset3d.ops.volume import RaySamples
 from asset3d.registry import Config, register
 from asset3d.renderer.base import Rays, Renderer, render_in_chunks
-from asset3d.renderer.volume import composite, march, positions, visible
+from asset3d.renderer.volume import color_of, composite, march, positions, visible
 from asset3d.scene.camera import Camera
 from asset3d.scene.rendering import Rendering
 
@@ -37,7 +37,7 @@ class SdfVolumeRenderer(Renderer):
         samples = march(field, rays, self.config.step_size, generator)
         with torch.no_grad():
             opacity = section_alpha(field.sdf(positions(rays, samples)), samples, field.sharpness)
-        samples = visible(samples, opacity)
+        samples, colored = visible(samples, opacity)
         x = positions(rays, samples)
         sdf, features = field(x)
         alpha = section_alpha(sdf, samples, field.sharpness)
@@ -45,7 +45,7 @@ class SdfVolumeRenderer(Renderer):
         extras = {}
         if generator is not None and self.config.eikonal_points:
             extras["sdf_gradient"] = field.gradient(self._eikonal_points(x, generator))
-        return composite(samples, rays, alpha, field.color(x, features), normal, **extras)
+        return composite(samples, rays, alpha, color_of(field, x, features, colored), normal, **extras)
 
     def _eikonal_points(self, x: Float[Tensor, "S 3"], generator: torch.Generator) -> Float[Tensor, "E 3"]:
         anywhere = torch.rand(self.config.eikonal_points // 3, 3, generator=generator) - 0.5

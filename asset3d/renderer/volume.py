@@ -14,6 +14,8 @@ from asset3d.scene.rendering import Rendering
 BOX = ((-0.5,) * 3, (0.5,) * 3)
 VISIBLE = 1e-3
 """Samples behind more than 1 - VISIBLE of opacity are not evaluated again for gradients."""
+COLORED = 1e-4
+"""Samples with a smaller weight get no colour: black, which changes a pixel by less than this per sample."""
 
 
 class VolumeConfig(Config):
@@ -36,11 +38,11 @@ class VolumeRenderer(Renderer):
         length = samples.t_end - samples.t_start
         with torch.no_grad():
             opacity = 1 - torch.exp(-field.density(positions(rays, samples)) * length)
-        samples = visible(samples, opacity)
+        samples, colored = visible(samples, opacity)
         x = positions(rays, samples)
         density, features = field(x)
         alpha = 1 - torch.exp(-density * (samples.t_end - samples.t_start))
-        return composite(samples, rays, alpha, field.color(x, features))
+        return composite(samples, rays, alpha, color_of(field, x, features, colored))
 
     def render(self, field, camera: Camera) -> Rendering:
         return render_in_chunks(lambda rays: self.render_rays(field, rays), camera)
@@ -61,10 +63,10 @@ def positions(rays: Rays, samples: RaySamples) -> Tensor:
     return rays.origins[samples.ray] + t * rays.directions[samples.ray]
 
 
-def visible(samples: RaySamples, alpha: Tensor) -> RaySamples:
-    """The samples before each ray's light is used up; those behind cannot matter."""
+def visible(samples: RaySamples, alpha: Tensor) -> tuple[RaySamples, Tensor]:
+    """The samples before each ray's light is used up (those behind cannot matter), and which of them deserve colour."""
     if not len(alpha):
-        return samples
+        return samples, alpha > 0
     _, _, weights = composite_rays(alpha, alpha.new_zeros(len(alpha), 1), samples.first)
     total = torch.cumsum(weights.double(), 0)
     start = torch.cat([total.new_zeros(1), total])[samples.first[:-1]]
@@ -72,7 +74,14 @@ def visible(samples: RaySamples, alpha: Tensor) -> RaySamples:
     counts = torch.zeros_like(samples.first)
     kept = torch.cumsum(keep.long(), 0)
     counts = torch.cat([kept.new_zeros(1), kept])[samples.first]
-    return RaySamples(samples.t_start[keep], samples.t_end[keep], samples.ray[keep], counts)
+    return RaySamples(samples.t_start[keep], samples.t_end[keep], samples.ray[keep], counts), weights[keep] > COLORED
+
+
+def color_of(field, x: Tensor, features: Tensor, chosen: Tensor) -> Tensor:
+    """Colours of the chosen samples, black for the others, (S, 3): most sections of a ray are nearly transparent."""
+    index = torch.nonzero(chosen)[:, 0]
+    color = field.color(x[index], features[index])
+    return color.new_zeros(len(x), 3).index_copy(0, index, color)
 
 
 def composite(samples: RaySamples, rays: Rays, alpha: Tensor, color: Tensor, normal: Tensor | None = None,

@@ -20,9 +20,14 @@ class OccupancyGrid(nn.Module):
         axis = (torch.arange(self.resolution, device=self.value.device) + 0.5) / self.resolution - 0.5
         return torch.stack(torch.meshgrid(axis, axis, axis, indexing="ij"), -1).reshape(-1, 3)
 
-    def allow(self, mask: Bool[Tensor, "X Y Z"]) -> None:
-        """Never visit cells outside `mask` (it is widened by one cell here)."""
-        self.allowed.copy_(dilate(mask))
+    def allow(self, mask: Bool[Tensor, "X Y Z"], margin: int = 4) -> None:
+        """Never visit cells further than `margin` cells from `mask`.
+
+        The margin matters: a surface that grows out of the mask must be seen, or nothing would push it back.
+        """
+        for _ in range(margin):
+            mask = dilate(mask)
+        self.allowed.copy_(mask)
         self.occupied &= self.allowed
 
     def set(self, mask: Bool[Tensor, "X Y Z"]) -> None:

@@ -35,9 +35,9 @@ class SdfFieldConfig(Config):
     """Levels that are active at the first step; the others follow one by one."""
     all_levels_at: float = Field(0.5, ge=0, le=1)
     """Share of the steps after which all levels are active."""
-    initial_sharpness: float = Field(60, gt=0)
+    initial_sharpness: float = Field(150, gt=0)
     """1/s of NeuS's logistic density at the first step; grows geometrically (NeuS learns it, which is slower)."""
-    final_sharpness: float = Field(900, gt=0)
+    final_sharpness: float = Field(1200, gt=0)
     """1/s at the last step."""
     occupancy_resolution: int = Field(128, ge=8, le=512)
     """Cells per axis of the grid that tells rays where to look."""

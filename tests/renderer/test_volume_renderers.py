@@ -77,7 +77,7 @@ def test_hidden_samples_may_be_left_out():
     ball, rays = Ball(), Rays.of_camera(CAMERA)
     samples = march(ball, rays, 1 / 256, None)
     alpha = section_alpha(ball.sdf(positions(rays, samples)), samples, ball.sharpness)
-    kept = visible(samples, alpha)
+    kept, _ = visible(samples, alpha)
     hit = exact(rays)[1] > 0.2
     assert kept.first.diff()[hit].sum() < 0.6 * samples.first.diff()[hit].sum()
     assert torch.equal(kept.first.diff()[exact(rays)[1] == 0], samples.first.diff()[exact(rays)[1] == 0])
