@@ -1,6 +1,7 @@
 """Make a game-ready asset from a dense mesh: few faces, texture coordinates, base-colour texture, normal map."""
 from typing import Annotated, Literal
 
+import numpy as np
 import torch
 from pydantic import Field
 from torch import Tensor
@@ -14,11 +15,12 @@ from asset3d.representation.textured_mesh import TexturedMesh, TexturedMeshConfi
 from asset3d.scene.decimate import decimate
 from asset3d.scene.material import Material
 from asset3d.scene.mesh import Mesh
-from asset3d.scene.mesh_cleanup import clean_mesh
+from asset3d.scene.mesh_cleanup import arrays, clean_mesh
 from asset3d.scene.normal_map import bake_normal_map
 from asset3d.scene.tangents import with_tangents
-from asset3d.scene.texture_space import texel_positions
-from asset3d.scene.texture_padding import pad_texture
+from asset3d.scene.mesh_topology import face_normals
+from asset3d.scene.nearest import NearestOnSurface
+from asset3d.scene.texels import dilate, texel_map
 from asset3d.scene.unwrap import unwrap
 from asset3d.scene.views import ViewSet
 from asset3d.schedule import Schedule, Values, constant
@@ -65,11 +67,19 @@ class Texture(Stage):
         return self._bake()
 
     def _prepare(self) -> dict[str, float]:
-        dense, report = clean_mesh(self.dense)
-        low = decimate(dense, self.config.faces)
-        low = unwrap(low, self.config.texture_size)
+        dense, cleaned = clean_mesh(self.dense)
+        if cleaned.removed_components:
+            self._say(f"removed {cleaned.removed_components} of {cleaned.components} pieces, "
+                      f"{cleaned.removed_area:.2%} of the surface")
+        low, unwrapped = unwrap(decimate(dense, self.config.faces), self.config.texture_size,
+                                progress=lambda fraction, text: self._say(text))
+        self._say(f"{len(low.faces)} faces in {unwrapped.charts} charts ({unwrapped.method}) on "
+                  f"{unwrapped.utilization:.0%} of the texture")
         self._begin_fit(low, initial_texture(low, dense, self.config.texture_size))
         return {"faces": float(len(low.faces)), "vertices": float(len(low.vertices))}
+
+    def _say(self, text: str) -> None:
+        self.context.emit("message", text=text)
 
     def _begin_fit(self, mesh: Mesh, texture: Tensor) -> None:
         config = self.config
@@ -86,7 +96,7 @@ class Texture(Stage):
     def _bake(self) -> dict[str, float]:
         if self.config.normal_map:
             dense, _ = clean_mesh(self.dense)
-            self.normal_map = bake_normal_map(self._fitted_mesh(), dense, self.config.texture_size)
+            self.normal_map, _ = bake_normal_map(self._fitted_mesh(), dense, self.config.texture_size)
         return {}
 
     def _fitted_mesh(self) -> Mesh:
@@ -96,7 +106,9 @@ class Texture(Stage):
     def finish(self) -> dict[str, Mesh]:
         mesh = self._fitted_mesh()
         texture = self.fit.representation.texture.detach()[0].clamp(0, 1)
-        mesh.material = Material(pad_texture(texture, mesh), self.normal_map)
+        size = self.config.texture_size
+        covered = torch.from_numpy(texel_map(mesh, size, size).mask()).to(texture.device)
+        mesh.material = Material(dilate(texture, covered), self.normal_map)
         return {"asset": mesh}
 
     # -- state --------------------------------------------------------------------------------------------------
@@ -119,11 +131,12 @@ class Texture(Stage):
 
 
 def initial_texture(low: Mesh, dense: Mesh, size: int) -> Tensor:
-    """The colour of the nearest dense vertex for every texel on the surface, grey elsewhere; (size, size, 3)."""
-    from scipy.spatial import cKDTree
-
-    position, covered = texel_positions(low, size)
-    texture = low.vertices.new_full((size, size, 3), 0.5)
-    _, nearest = cKDTree(dense.vertices.cpu().numpy()).query(position[covered].cpu().numpy(), workers=-1)
-    texture[covered] = dense.colors[torch.from_numpy(nearest).to(dense.colors.device)]
-    return texture
+    """The dense surface's colour at the nearest point that looks the same way, for every texel; (size, size, 3)."""
+    texels = texel_map(low, size, size)
+    vertices, faces = arrays(low)
+    surface = NearestOnSurface(dense)
+    side = face_normals(vertices, faces)[0][texels.face]
+    _, face, weights = surface(texels.interpolate(vertices, faces), side)
+    colors = surface.at(dense.colors.cpu().numpy().astype(np.float64), face, weights)
+    image = torch.from_numpy(texels.image(colors)).to(low.vertices)
+    return dilate(image, torch.from_numpy(texels.mask()).to(image.device)).clamp(0, 1)
