@@ -1,6 +1,7 @@
 # make quickstart   a textured GLB of a sample object from its posed views
 # make test         all tests but the long ones
 # make check        the long ones too
+# make check-blender   our GLB in Blender itself, from PyPI, in an environment of its own (GLB=FILE adds one of yours)
 # make check-cuda   every .cu compiled for four GPUs, registers and spills (needs nvcc, no GPU)
 # make sanitize     the operator tests under ASan and UBSan
 # make benchmarks   every operator timed against its baseline
@@ -79,6 +80,21 @@ tests/node/node_modules/.package-lock.json: tests/node/package-lock.json
 	cd tests/node && npm ci --silent --no-audit --no-fund
 	touch $@
 endif
+
+# ---- Blender --------------------------------------------------------------------------------------------------------
+# bpy runs on one version of Python and on NumPy 1 only, so that it gets an environment of its own.
+
+BLENDER_PYTHON ?= python3.11
+
+.venv-blender/ready:
+	$(BLENDER_PYTHON) -m venv .venv-blender
+	.venv-blender/bin/python -m pip --disable-pip-version-check --quiet install 'bpy==5.0.1' 'numpy<2'
+	touch $@
+
+.PHONY: check-blender
+check-blender: setup .venv-blender/ready
+	$(RUN) tests/blender/make_asset.py outputs/blender/painted.glb
+	.venv-blender/bin/python tests/blender/check.py outputs/blender/painted.glb outputs/blender $(GLB)
 
 # ---- kernels --------------------------------------------------------------------------------------------------------
 

@@ -49,3 +49,19 @@ def thin_sheet(n=60, thickness=0.004):
     faces += [np.stack([after, rim, rim + shift], -1), np.stack([after, rim + shift, after + shift], -1)]
     vertices = np.concatenate([top, top * [1, 1, -1]])
     return Mesh(torch.tensor(vertices, dtype=torch.float32), torch.tensor(np.concatenate(faces)))
+
+
+def lump(center, radius, n=48):
+    """Vertices and faces of a sphere."""
+    polar, around = np.meshgrid(np.linspace(0, np.pi, n // 2 + 1)[1:-1], np.arange(n) * 2 * np.pi / n, indexing="ij")
+    rings = np.stack([np.sin(polar) * np.cos(around), np.cos(polar), np.sin(polar) * np.sin(around)], -1).reshape(-1, 3)
+    vertices = np.concatenate([rings, [[0, 1, 0], [0, -1, 0]]]) * radius + center
+    i, j = np.meshgrid(np.arange(n // 2 - 2), np.arange(n), indexing="ij")
+    at = lambda a, b: (a * n + b % n).ravel()
+    faces = [np.stack([at(i, j), at(i, j + 1), at(i + 1, j + 1)], -1),
+             np.stack([at(i, j), at(i + 1, j + 1), at(i + 1, j)], -1)]
+    k, top, bottom = np.arange(n), len(rings), len(rings) + 1
+    faces.append(np.stack([np.full(n, top), (k + 1) % n, k], -1))
+    last = (n // 2 - 2) * n
+    faces.append(np.stack([np.full(n, bottom), last + k, last + (k + 1) % n], -1))
+    return vertices, np.concatenate(faces)
