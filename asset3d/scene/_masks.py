@@ -73,13 +73,29 @@ def cut_out(color: Float[Tensor, "H W 3"]) -> tuple[Float[Tensor, "H W 3"], Floa
 
 
 def clean_edges(color: Float[Tensor, "H W 3"], alpha: Float[Tensor, "H W 1"]) -> Float[Tensor, "H W 3"]:
-    """Colours whose half-covered pixels take the mean of fully covered neighbours (5 x 5), where there are any.
+    """Colours of the object alone in the half-covered pixels of a silhouette, where its neighbourhood tells them.
 
-    A photo blends object and background in the pixels of the silhouette; colours here are those of the object alone.
+    A photo blends object and background there. The object's colour is what is left when the mean background nearby is
+    taken out of the blend, the less trusted the smaller its share, and the mean of the object nearby otherwise. Images
+    that had straight alpha once are not blended; whichever explains the pixels of the image better is taken.
     """
-    opaque = (alpha > 0.98).float()
-    stack = torch.cat([color * opaque, opaque], -1).permute(2, 0, 1)[None]
+    object_mean, has_object = _mean_where(color, alpha > 0.98)
+    behind_mean, has_behind = _mean_where(color, alpha < 0.02)
+    soft = (alpha >= 0.02) & (alpha <= 0.98) & has_object
+    known = soft & has_behind
+    if bool(known.any()):
+        blended = alpha * object_mean + (1 - alpha) * behind_mean
+        error = lambda guess: ((guess - color).abs() * known).sum()
+        if error(object_mean) < error(blended):
+            return color
+    unmixed = ((color - (1 - alpha) * behind_mean) / alpha.clamp(min=0.02)).clamp(0, 1)
+    trust = alpha ** 2 * has_behind
+    return torch.where(soft, trust * unmixed + (1 - trust) * object_mean, color)
+
+
+def _mean_where(color: Tensor, chosen: Tensor) -> tuple[Float[Tensor, "H W 3"], Tensor]:
+    """Means of the chosen pixels in 5 x 5 neighbourhoods, and where there are any."""
+    weight = chosen.float()
+    stack = torch.cat([color * weight, weight], -1).permute(2, 0, 1)[None]
     total = avg_pool2d(stack, 5, stride=1, padding=2, count_include_pad=False)[0].permute(1, 2, 0)
-    weight = total[..., 3:]
-    soft = (alpha > 0) & (alpha <= 0.98) & (weight > 1e-6)
-    return torch.where(soft, total[..., :3] / weight.clamp(min=1e-6), color)
+    return total[..., :3] / total[..., 3:].clamp(min=1e-6), total[..., 3:] > 1e-6

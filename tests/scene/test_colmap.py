@@ -1,24 +1,20 @@
 """COLMAP models written by pycolmap, with lens distortion, read back and undistorted."""
-import json
 import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from conftest import shared
 
 from asset3d.errors import InputError
 from asset3d.scene._lens import Lens
-from asset3d.scene._photos import _straight
 from asset3d.scene.camera import Camera
-from asset3d.scene.conventions import colmap_from_opengl
 from asset3d.scene.image import load_image, save_png
 from asset3d.scene.views import FILL, load_view_set
+from photo_variants import through_lens, write_model
 from scene import sphere_set
-from torch.nn.functional import grid_sample
 
-pycolmap = pytest.importorskip("pycolmap")
+pytest.importorskip("pycolmap")
 
 MODELS = {
     "SIMPLE_PINHOLE": [],
@@ -42,36 +38,6 @@ def lens_of(model: str, camera: Camera) -> Lens:
                 tangential=tuple(k[2:4]) or (0.0, 0.0))
 
 
-def write_model(folder: Path, camera: Camera, model: str, names: list[str], binary: bool) -> None:
-    """Write cameras, images and some points with pycolmap itself."""
-    fx, fy, cx, cy = camera.intrinsics[0].tolist()
-    focal = [fx] if model.startswith(("SIMPLE", "RADIAL")) else [fx, fy]
-    reconstruction = pycolmap.Reconstruction()
-    reconstruction.add_camera_with_trivial_rig(pycolmap.Camera(
-        model=model, width=camera.width, height=camera.height, params=[*focal, cx, cy, *MODELS[model]], camera_id=1))
-    for index, name in enumerate(names):
-        quaternion, translation = colmap_from_opengl(camera.camera_to_world[index].double().numpy())
-        pose = pycolmap.Rigid3d(pycolmap.Rotation3d(np.roll(quaternion, -1)), translation)
-        image = pycolmap.Image(name=name, camera_id=1, image_id=index + 1)
-        image.points2D = pycolmap.Point2DList([pycolmap.Point2D(np.array([3.0, 4.0]))] * (index % 3))
-        reconstruction.add_image_with_trivial_frame(image, pose)
-    for point in np.random.default_rng(0).normal(size=(20, 3)):
-        reconstruction.add_point3D(np.array(sphere_set.CENTER) + point, pycolmap.Track(), np.zeros(3, np.uint8))
-    folder.mkdir(parents=True)
-    (reconstruction.write_binary if binary else reconstruction.write_text)(folder)
-
-
-def through_lens(image: torch.Tensor, lens: Lens) -> torch.Tensor:
-    """(H, W, 4) straight RGBA of a pinhole as the lens would have shown it."""
-    y, x = torch.meshgrid(*(torch.arange(n, dtype=torch.float64) + 0.5 for n in (lens.height, lens.width)), indexing="ij")
-    points = torch.stack([(x - lens.cx) / lens.fx, (y - lens.cy) / lens.fy], -1).reshape(-1, 2)
-    ideal = lens.undistort(points) * torch.tensor([lens.fx, lens.fy]) + torch.tensor([lens.cx, lens.cy])
-    grid = (2 * ideal / torch.tensor([lens.width, lens.height]) - 1).reshape(1, lens.height, lens.width, 2).float()
-    stack = torch.cat([image[..., :3] * image[..., 3:], image[..., 3:], image[..., :3]], -1)
-    out = grid_sample(stack.permute(2, 0, 1)[None], grid, mode="bicubic", align_corners=False)
-    return torch.cat(_straight(out[0].permute(1, 2, 0)), -1)
-
-
 def write_ball(folder: Path, model: str, binary: bool, size: int = 96) -> Camera:
     camera = sphere_set.cameras(size=size)
     lens = lens_of(model, camera)
@@ -80,7 +46,10 @@ def write_ball(folder: Path, model: str, binary: bool, size: int = 96) -> Camera
     for name, image in zip(names, sphere_set.ball(camera)):
         image = through_lens(image, lens) if lens.distorted else image
         save_png(folder / "images" / name, image[..., :3], image[..., 3:])
-    write_model(folder / "sparse/0", camera, model, names, binary)
+    fx, fy, cx, cy = camera.intrinsics[0].tolist()
+    focal = [fx] if model.startswith(("SIMPLE", "RADIAL")) else [fx, fy]
+    points = np.array(sphere_set.CENTER) + np.random.default_rng(0).normal(size=(20, 3))
+    write_model(folder / "sparse/0", camera, model, [*focal, cx, cy, *MODELS[model]], names, binary, points)
     return camera
 
 
@@ -164,27 +133,3 @@ def test_lens_inverse():
     for model in MODELS:
         lens = lens_of(model, sphere_set.cameras())
         assert lens.undistort(lens.distort(points)).allclose(points, atol=1e-7)
-
-
-def test_real_set_through_a_lens(tmp_path):
-    """spot_cow as a COLMAP model with radial distortion: the frame is found again, the pixels come back."""
-    source = shared("data", "views", "spot_cow")
-    original = load_view_set(source)
-    document = json.loads((source / "transforms_train.json").read_text())
-    matrices = torch.tensor([f["transform_matrix"] for f in document["frames"]], dtype=torch.float64)
-    camera = Camera(matrices, original.train.camera.intrinsics, 256, 256)
-    lens = lens_of("SIMPLE_RADIAL", camera)
-    (tmp_path / "images/train").mkdir(parents=True)
-    names = [f["file_path"] for f in document["frames"]]
-    for index, name in enumerate(names):
-        image = torch.cat([original.train.color[index], original.train.alpha[index]], -1)
-        image = through_lens(image, lens)
-        save_png(tmp_path / "images" / name, image[..., :3], image[..., 3:])
-    write_model(tmp_path / "sparse/0", camera, "SIMPLE_RADIAL", names, True)
-    views = load_view_set(tmp_path)
-    assert views.frame.center == pytest.approx(original.frame.center, abs=0.005)
-    assert views.frame.scale == pytest.approx(original.frame.scale, rel=0.01)
-    left, top = (int(v) for v in (views.train.camera.intrinsics[0, 2:] - 128).tolist())
-    crop = (slice(None), slice(top, top + 256), slice(left, left + 256))
-    ours = over_white(views.train.color, views.train.alpha)[crop]
-    assert psnr(ours, over_white(original.train.color, original.train.alpha)) > 38
