@@ -136,9 +136,10 @@ def _turntable(run: RunRecord) -> str:
 def _metrics(run: RunRecord) -> str:
     if not run.metrics:
         return ""
+    order = {key: place for place, key in enumerate(UNITS)}
     rows = "".join(
         f'<tr><th scope="row">{escape(UNITS.get(key, (key, ""))[0])}</th><td class="number">{escape(quantity(value))}'
-        f'</td><td>{escape(UNITS.get(key, (key, ""))[1])}</td></tr>' for key, value in run.metrics.items())
+        f'</td><td>{escape(UNITS.get(key, (key, ""))[1])}</td></tr>' for key, value in sorted(run.metrics.items(), key=lambda item: order.get(item[0], 99)))
     about = "<p>Means over views that were not used for fitting.</p>" if run.held_out else ""
     return (f'<section><h2>Quality</h2>{about}<div class="card scroll"><table><thead><tr><th scope="col">Measure</th>'
             f'<th scope="col" class="number">Value</th><th scope="col">Meaning</th></tr></thead><tbody>{rows}</tbody>'

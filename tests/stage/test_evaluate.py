@@ -1,0 +1,109 @@
+"""The evaluate stage on assets whose errors are known."""
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from asset3d.errors import InputError
+from asset3d.metric.chamfer import visible_surface
+from asset3d.scene.camera import orbit
+from asset3d.scene.image import load_image
+from asset3d.scene.material import Material
+from asset3d.scene.mesh import Mesh
+from asset3d.scene.views import Frame, Views, ViewSet
+from asset3d.stage.base import Context
+from asset3d.stage.evaluate import Evaluate, EvaluateConfig, draw_plainly, read_surface
+
+FRAME = Frame((1.0, 2.0, 3.0), 2.0)
+
+
+def box(color=(0.8, 0.2, 0.1)) -> Mesh:
+    """A closed box with a texture of one colour."""
+    trimesh = pytest.importorskip("trimesh")
+    shape = trimesh.creation.box((0.9, 0.7, 0.5))
+    vertices, faces = torch.tensor(shape.vertices, dtype=torch.float32), torch.tensor(shape.faces)
+    texture = torch.tensor(color).expand(16, 16, 3).contiguous()
+    return Mesh(vertices, faces, uvs=vertices[:, :2] + 0.5, material=Material(texture))
+
+
+def photos(mesh: Mesh, azimuths) -> Views:
+    camera = orbit(torch.tensor(azimuths), 20.0, 2.6, 30.0, 48)
+    color, alpha = draw_plainly(mesh, camera)
+    straight = (color - 1 + alpha) / alpha.clamp(min=1e-6)
+    return Views(camera, straight, alpha, tuple(f"{a:.0f}.png" for a in azimuths))
+
+
+def evaluate(tmp_path, asset, views, seen=None, **config) -> dict:
+    """Run the whole stage; a `seen` dictionary receives the stage's state."""
+    told = {}
+
+    def emit(kind, **data):
+        if kind == "metric":
+            told.update(data)
+
+    stage = Evaluate(EvaluateConfig(turntable_frames=2, turntable_size=32, **config),
+                     Context("evaluate", 0, torch.device("cpu"), tmp_path, tmp_path, emit))
+    for step in range(stage.start(views=views, asset=asset)):
+        stage.step(step)
+    stage.finish()
+    if seen is not None:
+        seen.update(stage.state())
+    return told
+
+
+def test_the_truth_itself_is_perfect(tmp_path):
+    mesh = box()
+    views = ViewSet(photos(mesh, [0.0, 90.0, 200.0]), photos(mesh, [45.0, 300.0]), FRAME)
+    surface = visible_surface(mesh.vertices, mesh.faces, views.train.camera)
+    np.savez(tmp_path / "surface.npz", points=FRAME.to_input(surface.points).numpy(), normals=surface.normals.numpy())
+    told = evaluate(tmp_path, mesh, views, surface=tmp_path / "surface.npz")
+    assert told["psnr"] > 99 and told["ssim"] > 0.9999 and told["mask_iou"] == 1
+    assert told["chamfer"] < 1e-6 and told["f1"] == 1 and told["normal_consistency"] == pytest.approx(1, abs=1e-5)
+    assert (told["faces"], told["vertices"], told["test_views"]) == (12, 8, 2)
+    names = {path.name for path in tmp_path.glob("*.png")}
+    assert names == {"view_000_photo.png", "view_000_render.png", "view_001_photo.png", "view_001_render.png",
+                     "turntable_000.png", "turntable_001.png"}
+    center = load_image(tmp_path / "view_000_render.png").color[24, 24]
+    torch.testing.assert_close(center, torch.tensor([0.8, 0.2, 0.1]), atol=0.5 / 255, rtol=0)
+
+
+def test_a_known_error_in_colour_is_measured(tmp_path):
+    views = ViewSet(photos(box(), [0.0, 90.0]))
+    told = evaluate(tmp_path, box((0.7, 0.2, 0.1)), views)
+    # 0.1 off in one of three channels: 10 log10(3 / 0.01), but for the mixed pixels of the outline, which are better
+    assert told["psnr_object"] == pytest.approx(24.77, abs=0.3)
+    assert told["mask_iou"] == 1 and told["training_views"] == 2 and "chamfer" not in told
+
+
+def test_pixels_outside_of_a_padded_photo_do_not_count(tmp_path):
+    views = photos(box(), [0.0])
+    valid = torch.ones_like(views.alpha, dtype=torch.bool)
+    valid[:, 24:] = False
+    damaged = torch.where(valid, views.color, torch.rand(views.color.shape, generator=torch.Generator().manual_seed(0)))
+    told = evaluate(tmp_path, box(), ViewSet(replace(views, color=damaged, valid=valid)))
+    assert told["psnr"] > 99 and told["mask_iou"] == 1
+
+
+def test_a_restored_stage_tells_the_same_numbers(tmp_path):
+    views, asset, state = ViewSet(photos(box(), [0.0, 90.0])), box((0.5, 0.2, 0.3)), {}
+    told = evaluate(tmp_path, asset, views, seen=state)
+    again = {}
+    stage = Evaluate(EvaluateConfig(turntable_frames=2),
+                     Context("evaluate", 0, torch.device("cpu"), tmp_path, tmp_path, lambda kind, **d: again.update(d)))
+    stage.start(views=views, asset=asset)
+    stage.load_state(state)
+    stage.finish()
+    assert again == told
+
+
+def test_an_asset_without_texture_is_refused(tmp_path):
+    with pytest.raises(InputError, match="has no texture; put a stage of type texture before"):
+        evaluate(tmp_path, replace(box(), material=None), ViewSet(photos(box(), [0.0])))
+
+
+@pytest.mark.parametrize("content", [{"points": np.zeros((3, 3))}, {"points": np.zeros((3, 3)), "normals": np.zeros(3)}])
+def test_a_file_that_is_no_surface_is_refused(tmp_path, content):
+    np.savez(tmp_path / "surface.npz", **content)
+    with pytest.raises(InputError, match="surface.npz: .*`points` and `normals`"):
+        read_surface(tmp_path / "surface.npz", Frame())
