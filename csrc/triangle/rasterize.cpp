@@ -9,6 +9,7 @@ template <typename T>
 RasterizeArgs<T> make_args(const Tensor& positions, const Tensor& faces, ImageSize size) {
   check_tensor(positions, "positions", {-1, -1, 4});
   check_faces(faces, positions.size(1));
+  STD_TORCH_CHECK(positions.size(1) < int64_t(1) << 28, "too many vertices");  // lanes address them by 32 bits
   RasterizeArgs<T> args{};
   args.positions = positions.const_data_ptr<T>();
   args.faces = faces.const_data_ptr<int32_t>();

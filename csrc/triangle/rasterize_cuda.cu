@@ -85,7 +85,7 @@ __global__ void write_pixels(const RasterizeArgs<T> a) {
   const int64_t batch = i / (int64_t(a.size.width) * a.size.height);
   const Triangle<T> t = load_triangle(a.positions + batch * a.n_vertices * 4, a.faces, int64_t(face));
   const Edges<T> g = edges_at(t, pixel_center<T>(x, a.size.width), pixel_center<T>(y, a.size.height));
-  resolve(t, g, T(2) / T(a.size.width), T(2) / T(a.size.height), int64_t(face), rast, rast_db);
+  resolve(t, g, T(2) / T(a.size.width), T(2) / T(a.size.height), T(face + 1), rast, rast_db);
 }
 
 template <typename T, typename Add>

@@ -6,6 +6,11 @@
 #include "../common/macros.h"
 #include "triangle.h"
 
+// Multiply-add in one instruction? In a *_simd.cpp the predefined macros still speak of the default target.
+#if defined(__CUDACC__) || defined(__FMA__) || defined(__ARM_FEATURE_FMA) || (defined(A3D_ISA_LANES) && A3D_ISA_LANES > 4)
+#define A3D_TRIANGLE_FUSED 1
+#endif
+
 namespace asset3d::triangle {
 
 template <typename T> struct Corner { T x, y, z, w; };
@@ -14,7 +19,7 @@ template <typename T> struct Triangle { Corner<T> corner[3]; };
 // a * b + c, rounded once where the machine has the instruction.
 template <typename T>
 A3D_FN T fused(T a, T b, T c) {
-#if defined(__CUDACC__) || defined(__FMA__)
+#ifdef A3D_TRIANGLE_FUSED
   using std::fma;
   return fma(a, b, c);
 #else
@@ -25,7 +30,7 @@ A3D_FN T fused(T a, T b, T c) {
 // a * b - c * d with a sign that is always right (Kahan), so that two triangles agree about their common edge.
 template <typename T>
 A3D_FN T difference_of_products(T a, T b, T c, T d) {
-#if defined(__CUDACC__) || defined(__FMA__)
+#ifdef A3D_TRIANGLE_FUSED
   const T cd = c * d;
   const T error = fused(-c, d, cd);
   return fused(a, b, -cd) + error;
@@ -80,14 +85,15 @@ A3D_FN bool covers(const Edges<T>& g) {
   return positive | negative;
 }
 
-// The outputs of one covered pixel. step is the size of a pixel in normalized device coordinates.
+// The outputs of one covered pixel. number is the face's, counted from 1. step is the size of a pixel in normalized device coordinates.
 template <typename T>
-A3D_FN void resolve(const Triangle<T>& t, const Edges<T>& g, T step_x, T step_y, int64_t face, T* rast, T* rast_db) {
+A3D_FN void resolve(const Triangle<T>& t, const Edges<T>& g, T step_x, T step_y, T number, T* rast,
+                    T* rast_db) {
   const T scale = T(1) / g.sum, u = g.e[0] * scale, v = g.e[1] * scale;
   rast[0] = u;
   rast[1] = v;
   rast[2] = g.z / g.w;
-  rast[3] = T(face + 1);
+  rast[3] = number;
   T dx[3], dy[3];  // derivatives of e
   for (int i = 0; i < 3; ++i) {
     const int j = (i + 1) % 3, k = (i + 2) % 3;
@@ -146,7 +152,7 @@ A3D_FN Triangle<T> rasterize_backward_at(const Triangle<T>& t, T px, T py, T ste
   const EdgeGrads<T> h = resolve_backward(t, g, step_x, step_y, grad, grad_db);
   Triangle<T> out;
   const T grad_depth = grad[2] / g.w, depth = g.z / g.w;
-  for (int i = 0; i < 3; ++i) out.corner[i] = {0, 0, grad_depth * g.e[i], -grad_depth * depth * g.e[i]};
+  for (int i = 0; i < 3; ++i) out.corner[i] = {T(0), T(0), grad_depth * g.e[i], -grad_depth * depth * g.e[i]};
   for (int i = 0; i < 3; ++i) {
     const int j = (i + 1) % 3, k = (i + 2) % 3;
     const T wj = t.corner[j].w, wk = t.corner[k].w;
