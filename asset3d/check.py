@@ -13,6 +13,7 @@ from asset3d.errors import Asset3DError
 IMAGES = (".png", ".jpg", ".jpeg", ".webp")
 MESHES = (".glb", ".gltf", ".obj", ".ply")
 RECIPES = (".yaml", ".yml")
+NO_TEST_VIEWS = "has no test views; quality can be measured on training views only"
 CHECK_SIZE = 256
 """View sets are checked at this size: every file is decoded, little memory is needed."""
 
@@ -28,7 +29,8 @@ class Verdict:
 
     def __str__(self) -> str:
         word = "refuse" if not self.accepted else "accept with warning" if self.text else "accept"
-        text = self.text if self.text.startswith(f"{self.path}:") else ": ".join(filter(None, (str(self.path), self.text)))
+        named = self.text.startswith(f"{self.path}:")
+        text = self.text if named else ": ".join(filter(None, (str(self.path), self.text)))
         return f"{word}: {'; '.join(text.splitlines())}"
 
 
@@ -49,7 +51,7 @@ def _warnings(path: Path) -> list[str]:
     if path.is_dir() or suffix == ".json":
         from asset3d.scene.views import load_view_set
         views = load_view_set(path, max_size=CHECK_SIZE)
-        return [*views.notes, *([] if views.test else ["has no test views; quality can be measured on training views only"])]
+        return [*views.notes, *([] if views.test else [NO_TEST_VIEWS])]
     if suffix in IMAGES:
         from asset3d.scene.image import load_image
         return list(load_image(path).notes)

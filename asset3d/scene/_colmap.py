@@ -88,7 +88,8 @@ def _lens(where: str, model, width: int, height: int, values: list[float]) -> Le
     p = dict(zip(names, values))
     fx, fy = p.get("fx", p.get("f")), p.get("fy", p.get("f"))
     if not all(map(math.isfinite, values)) or min(width, height) < 1 or min(fx, fy) <= 0:
-        raise InputError(f"{where}: focal lengths and size must be positive and finite, got {width} x {height}, {values}")
+        raise InputError(f"{where}: focal lengths and size must be positive and finite, got {width} x {height}, "
+                         f"{values}; export the model again")
     fisheye = (model in (5, 8, 9) or "FISHEYE" in str(model))
     k = {i: p.get(f"k{i}", 0.0) for i in range(1, 7)}
     if fisheye:
@@ -118,7 +119,8 @@ class _Reader:
         """A number of records that the rest of the file can hold."""
         n = self.take("Q")[0]
         if n * record_size > len(self.data) - self.at:
-            raise InputError(f"{self.path}: promises {n} records but has {len(self.data)} bytes; export the model again")
+            raise InputError(f"{self.path}: promises {n} records but has {len(self.data)} bytes; "
+                             "export the model again")
         return n
 
     def skip(self, size: int) -> None:
@@ -185,7 +187,8 @@ def _numbers(path: Path, line: int, words: list[str], kind=float) -> list:
     try:
         return [kind(word) for word in words]
     except ValueError:
-        raise InputError(f"{path}:{line}: numbers expected, got '{' '.join(words)[:80]}'; export the model again") from None
+        raise InputError(f"{path}:{line}: numbers expected, got '{' '.join(words)[:80]}'; "
+                         "export the model again") from None
 
 
 def _text_cameras(path: Path) -> dict[int, Lens]:

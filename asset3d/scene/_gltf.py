@@ -1,8 +1,8 @@
 """glTF 2.0 files: the container and everything that refers to something, checked before it is used.
 
-Source: Khronos glTF 2.0 specification (registry.khronos.org/glTF), sections 3 (JSON) and 4 (GLB). Every size is compared
-with the bytes that are there before memory is taken, every index with the list that it points into, and every path
-with the folder of the file.
+Source: Khronos glTF 2.0 specification (registry.khronos.org/glTF), sections 3 (JSON) and 4 (GLB). Every size is
+compared with the bytes that are there before memory is taken, every index with the list that it points into, and every
+path with the folder of the file.
 """
 import base64
 import binascii
@@ -228,7 +228,8 @@ class Gltf:
                             f"{str(accessor.get('type'))[:20]!r}")
         count = self.integer(accessor, "count", where, low=1)
         if count > MAX_ELEMENTS:
-            raise self.fail(f"{where}: {count} elements are more than the limit of {MAX_ELEMENTS}", "simplify the asset")
+            raise self.fail(f"{where}: {count} elements are more than the limit of {MAX_ELEMENTS}",
+                            "simplify the asset")
         if "bufferView" in accessor:
             self._span(accessor, count, accessor["componentType"], WIDTHS[accessor["type"]], where)
         if "sparse" in accessor:

@@ -97,7 +97,8 @@ def pinhole_for(lens: Lens) -> Lens:
     return Lens(int(extent[0]), int(extent[1]), lens.fx, lens.fy, lens.cx - float(lower[0]), lens.cy - float(lower[1]))
 
 
-def undistorted(lens: Lens, image: Float[Tensor, "H W C"]) -> tuple[Lens, Float[Tensor, "h w C"], Bool[Tensor, "h w 1"]]:
+def undistorted(lens: Lens, image: Float[Tensor, "H W C"]
+                ) -> tuple[Lens, Float[Tensor, "h w C"], Bool[Tensor, "h w 1"]]:
     """An image as a pinhole camera would have seen it (bicubic), that camera, and which pixels the original shows."""
     ideal = pinhole_for(lens)
     rows = torch.arange(ideal.height, dtype=torch.float64) + 0.5

@@ -103,7 +103,7 @@ def principal_point_from_opencv(cx: float, cy: float) -> tuple[float, float]:
 
 
 def colmap_from_opengl(camera_to_world: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """(4,) quaternion wxyz with w >= 0 and (3,) translation, world to camera with OpenCV axes, as COLMAP stores them."""
+    """(4,) quaternion wxyz, w >= 0, and (3,) translation, world to camera with OpenCV axes, as COLMAP stores them."""
     view = np.linalg.inv(opencv_from_opengl(camera_to_world))
     return quaternion_from_rotation(view[:3, :3]), view[:3, 3]
 

@@ -70,8 +70,8 @@ class Mesh:
         move = lambda x: None if x is None else x.to(device)
         material = self.material and replace(self.material, base_color=move(self.material.base_color),
                                              normal_map=move(self.material.normal_map))
-        return Mesh(*(move(getattr(self, name)) for name in ("vertices", "faces", "normals", "uvs", "tangents", "colors")),
-                    material)
+        arrays = ("vertices", "faces", "normals", "uvs", "tangents", "colors")
+        return Mesh(*(move(getattr(self, name)) for name in arrays), material)
 
     def transformed(self, matrix: Float[Tensor, "4 4"]) -> "Mesh":
         """The mesh moved by an affine matrix; a reflection turns the triangles round, so that outside stays outside.

@@ -154,8 +154,8 @@ def _masks(path: Path, masks: Path | None, photos: list[Photo]) -> list[Path | N
     for index, mask in enumerate(found):
         if mask is not None and mask in found[:index]:
             other = photos[found.index(mask)]
-            raise InputError(f"{mask}: is the mask of two images, '{other.name}' and '{photos[index].name}'; repeat the "
-                             "folders of the images inside the folder of masks")
+            raise InputError(f"{mask}: is the mask of two images, '{other.name}' and '{photos[index].name}'; repeat "
+                             "the folders of the images inside the folder of masks")
     return found
 
 

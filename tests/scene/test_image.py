@@ -99,7 +99,7 @@ def test_modes(tmp_path):
 
 
 def test_colour_profile(tmp_path):
-    """A profile that is not sRGB is applied: Lab's neutral 50 % is sRGB's 119."""
+    """sRGB passes through, and so does an image whose profile does not fit it."""
     lab = ImageCms.createProfile("LAB")
     srgb = ImageCms.createProfile("sRGB")
     pixels = Image.new("RGB", (4, 4), (200, 100, 50))
@@ -107,7 +107,20 @@ def test_colour_profile(tmp_path):
     assert load_image(tmp_path / "s.png").color[0, 0].tolist() == pytest.approx([200 / 255, 100 / 255, 50 / 255])
     pixels.save(tmp_path / "broken.png", icc_profile=ImageCms.ImageCmsProfile(lab).tobytes())
     picture = load_image(tmp_path / "broken.png")
-    assert "ignored" in picture.notes[0] and picture.color[0, 0].tolist() == pytest.approx([200 / 255, 100 / 255, 50 / 255])
+    assert "ignored" in picture.notes[0]
+    assert picture.color[0, 0].tolist() == pytest.approx([200 / 255, 100 / 255, 50 / 255])
+
+
+def test_foreign_colour_profile(tmp_path):
+    """sRGB's profile with red and green exchanged: a picture that uses it comes out with them exchanged."""
+    profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    red, green = profile.index(b"rXYZ"), profile.index(b"gXYZ")
+    profile = bytearray(profile.replace("sRGB".encode("utf-16-be"), "test".encode("utf-16-be")))
+    profile[red + 4:red + 12], profile[green + 4:green + 12] = profile[green + 4:green + 12], profile[red + 4:red + 12]
+    Image.new("RGB", (4, 4), (200, 100, 50)).save(tmp_path / "a.png", icc_profile=bytes(profile))
+    picture = load_image(tmp_path / "a.png")
+    assert picture.color[0, 0].tolist() == pytest.approx([100 / 255, 200 / 255, 50 / 255], abs=1.5 / 255)
+    assert "converted to sRGB" in picture.notes[0]
 
 
 def test_odd_valid_files():
