@@ -15,7 +15,8 @@ LAYERS = [
     ["scene"],
     ["prior", "metric", "representation"],
     ["exporter", "loss", "renderer"],
-    ["stage", "train", "toybox", "report"],
+    ["toybox"],
+    ["stage", "train", "report"],
     ["run", "check", "doctor", "schema", "_run", "_progress"],
 ]
 SHARED = {"registry": {"errors"}, "workspace": {"errors"}, "_document": {"errors"},

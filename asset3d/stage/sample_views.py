@@ -1,0 +1,49 @@
+"""Posed pictures of a procedural object, for trying things out without photos of one's own."""
+import shutil
+from collections.abc import Mapping
+from typing import Any, Literal
+
+from pydantic import Field
+
+from asset3d.registry import register
+from asset3d.scene.views import load_view_set
+from asset3d.stage.base import Stage, StageConfig
+from asset3d.toybox import CATEGORIES, make_object
+from asset3d.toybox.write import write_view_set
+
+
+class SampleViewsConfig(StageConfig):
+    """A view set of the toybox: 48 views to fit and 12 to judge by."""
+
+    type: Literal["sample_views"] = "sample_views"
+    category: Literal[CATEGORIES] = "mushroom"
+    """What the object is."""
+    object_seed: int = Field(0, ge=0, lt=2**53)
+    """Which object of this category."""
+    size: int = Field(256, ge=32, le=2048)
+    """Rows and columns of the pictures."""
+
+
+@register("stage", SampleViewsConfig)
+class SampleViews(Stage):
+    """Writes the pictures into its folder, where they can be looked at, and loads them as `load_views` would."""
+
+    writes = ("views",)
+
+    def start(self) -> int:
+        return 1
+
+    def step(self, step: int) -> Mapping[str, float]:
+        toy = make_object(self.config.object_seed, (self.config.category,))
+        self.context.emit("message", text=toy.caption)
+        shutil.rmtree(self._folder, ignore_errors=True)
+        self._folder.mkdir()
+        write_view_set(toy.mesh, self._folder, self.config.size)
+        return {}
+
+    def finish(self) -> Mapping[str, Any]:
+        return {"views": load_view_set(self._folder).to(self.context.device)}
+
+    @property
+    def _folder(self):
+        return self.context.folder / "views"
