@@ -19,6 +19,9 @@ class MeshRendererConfig(Config):
     type: Literal["mesh"] = "mesh"
     supersample: int = Field(1, ge=1, le=4)
     """Rows and columns of samples per pixel."""
+    texture_filter: Literal["linear", "linear-mipmap-linear"] = "linear-mipmap-linear"
+    """How textures are looked up. With several samples per pixel `linear` is sharper: it fits the finest level itself,
+    from which viewers make their own mip-maps."""
     normals: bool = False
     """Also render normals (needed by the normal and smoothness losses)."""
 
@@ -55,8 +58,9 @@ class MeshRenderer(Renderer):
         """Colours where a triangle is, 0 elsewhere."""
         if isinstance(representation, TexturedMesh):
             uvs = representation.start_mesh.uvs[None]
-            uv, uv_da = interpolate(uvs, rast, faces, rast_db=rast_db, diff_attributes="all")
-            return texture(representation.texture, uv, uv_da, filter_mode="linear-mipmap-linear",
+            mip_maps = self.config.texture_filter != "linear"
+            uv, uv_da = interpolate(uvs, rast, faces, rast_db, "all" if mip_maps else None)
+            return texture(representation.texture, uv, uv_da if mip_maps else None, self.config.texture_filter,
                            boundary_mode="clamp") * covered
         position, _ = interpolate(vertices[None], rast, faces)
         index = torch.nonzero(covered[..., 0].flatten())[:, 0]

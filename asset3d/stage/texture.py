@@ -90,7 +90,7 @@ class Texture(Stage):
         losses = [Photometric(PhotometricConfig(l1=0.5, l2=2.0)), Mask(MaskConfig(weight=config.mask))]
         if factor:
             losses.append(Laplacian(LaplacianConfig(weight=config.laplacian)))
-        renderer = MeshRenderer(MeshRendererConfig(supersample=config.supersample))
+        renderer = MeshRenderer(MeshRendererConfig(supersample=config.supersample, texture_filter="linear"))
         self.fit = Fit(config, self.context, representation, renderer, losses, self.views)
 
     def _bake(self) -> dict[str, float]:
