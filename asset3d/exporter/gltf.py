@@ -14,7 +14,7 @@ import numpy as np
 from asset3d.exporter.base import Exporter, checked, image_bytes
 from asset3d.registry import Config, register
 from asset3d.scene.mesh import Mesh
-from asset3d.scene.mesh_topology import vertex_normals
+from asset3d.scene.mesh_topology import smooth_normals
 from asset3d.scene.tangents import with_tangents
 from asset3d.workspace import atomic_write
 
@@ -117,7 +117,7 @@ def _is_textured(mesh: Mesh) -> bool:
 def _complete(mesh: Mesh) -> Mesh:
     """With normals, and with tangents if there is a normal map: importers differ in those that they make themselves."""
     if mesh.normals is None:
-        normals = vertex_normals(mesh.vertices.double().numpy(), mesh.faces.numpy())
+        normals = smooth_normals(mesh.vertices.double().numpy(), mesh.faces.numpy())
         mesh = replace(mesh, normals=mesh.vertices.new_tensor(normals))
     if _is_textured(mesh) and mesh.material.normal_map is not None and mesh.tangents is None:
         mesh = checked(with_tangents(mesh))

@@ -120,3 +120,14 @@ def vertex_normals(vertices: np.ndarray, faces: np.ndarray) -> np.ndarray:
     out = np.stack([np.bincount(corner, weighted[:, k], len(vertices)) for k in range(3)], -1)
     length = np.linalg.norm(out, axis=1, keepdims=True)
     return np.where(length > 1e-12, out / np.maximum(length, 1e-12), [0.0, 1.0, 0.0])
+
+
+def smooth_normals(vertices: np.ndarray, faces: np.ndarray) -> np.ndarray:
+    """(V, 3) `vertex_normals` that do not see texture seams: vertices at one place get one normal.
+
+    Where two sheets touch back to back their mean would be nothing; there each keeps its own.
+    """
+    places, index = np.unique(vertices, axis=0, return_inverse=True)
+    index = index.reshape(-1)
+    shared, own = vertex_normals(places, index[faces])[index], vertex_normals(vertices, faces)
+    return np.where((shared * own).sum(1, keepdims=True) > 0.2, shared, own)

@@ -12,7 +12,7 @@ import torch
 from asset3d.errors import InputError
 from asset3d.scene.mesh import Mesh
 from asset3d.scene.mesh_cleanup import arrays, take_vertices
-from asset3d.scene.mesh_topology import corner_fans, edge_table, half_edges, split_vertices, vertex_normals
+from asset3d.scene.mesh_topology import corner_fans, edge_table, half_edges, smooth_normals, split_vertices
 
 
 def with_tangents(mesh: Mesh) -> Mesh:
@@ -28,7 +28,7 @@ def with_tangents(mesh: Mesh) -> Mesh:
         raise InputError("with_tangents: the mesh has no texture coordinates; unwrap it first")
     vertices, faces = arrays(mesh)
     if mesh.normals is None:
-        mesh = replace(mesh, normals=torch.from_numpy(vertex_normals(vertices, faces)).to(mesh.vertices))
+        mesh = replace(mesh, normals=torch.from_numpy(smooth_normals(vertices, faces)).to(mesh.vertices))
     normals, uvs = mesh.normals.detach().cpu().double().numpy(), mesh.uvs.detach().cpu().double().numpy()
     corner, fan = _corner_tangents(vertices, normals, uvs, faces)
     split, source = split_vertices(faces, fan, len(vertices))

@@ -65,6 +65,23 @@ def test_no_direction_still_gives_unit_tangents():
     assert torch.allclose(out.tangents[:, :3].norm(dim=1), torch.ones(4)) and (out.tangents[:, 2] == 0).all()
 
 
+def test_fresh_normals_do_not_see_seams():
+    mesh, _ = unwrap(grid_torus(40, 20), 256)
+    mesh.normals = None
+    out = with_tangents(mesh)
+    exact = grid_torus(40, 20)
+    normals = torch.from_numpy(vertex_normals(exact.vertices.double().numpy(), exact.faces.numpy())).float()
+    assert len(out.vertices) > len(exact.vertices)
+    assert torch.allclose(out.normals[out.faces], normals[exact.faces], atol=1e-5)
+
+
+def test_sheets_back_to_back_keep_their_normals():
+    """Both sides of a square, as two sheets at one place."""
+    mesh = quad()
+    both = Mesh(mesh.vertices.repeat(2, 1), torch.cat([mesh.faces, mesh.faces.flip(1) + 4]), uvs=mesh.uvs.repeat(2, 1))
+    assert torch.equal(with_tangents(both).normals[:, 2], torch.tensor([1.0] * 4 + [-1.0] * 4))
+
+
 def test_refuses_a_mesh_without_uvs():
     with pytest.raises(InputError, match="unwrap it first"):
         with_tangents(grid_torus(8, 4))
