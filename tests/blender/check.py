@@ -36,7 +36,8 @@ def load(path: Path):
 
 def check_box(path: Path, mesh) -> None:
     """The file's bounds, turned from glTF's axes into Blender's: (x, y, z) becomes (x, -z, y)."""
-    accessor = document(path)["accessors"][0]
+    content = document(path)
+    accessor = content["accessors"][content["meshes"][0]["primitives"][0]["attributes"]["POSITION"]]
     low, high = np.array(accessor["min"]), np.array(accessor["max"])
     world = np.array([mesh.matrix_world @ v.co for v in mesh.data.vertices])
     expected = [low[0], -high[2], low[1]], [high[0], -low[2], high[1]]
