@@ -14,7 +14,7 @@ template <typename T>
 __global__ void backward_largest(const TextureArgs<T> a) {
   const int64_t i = blockIdx.x * int64_t(blockDim.x) + threadIdx.x;
   if (i >= a.size.pixels()) return;
-  texture_backward_uv(a, i);
+  texture_backward_uv(a, i, choose_levels(a, i));
   texture_backward_texels(a, i, FindLargest{a.totals.largest});
 }
 template <typename T>

@@ -112,28 +112,35 @@ A3D_FN LevelChoice<T> choose_levels(const TextureArgs<T>& a, int64_t pixel) {
   return {{lower, lower + 1}, {T(lower + 1) - level, level - T(lower)}, raw > 0 && raw < T(last)};
 }
 
-template <typename T>
+// Loops over channels have a known length where Channels is not 0.
+template <int Channels, typename T>
+A3D_FN int channels_of(const TextureArgs<T>& a) { return Channels ? Channels : a.n_channels; }
+
+template <int Channels = 0, typename T>
 A3D_FN void texture_pixel(const TextureArgs<T>& a, int64_t pixel) {
-  const int n = a.n_channels;
+  const int n = channels_of<Channels>(a);
   T* out = a.out + pixel * n;
-  for (int c = 0; c < n; ++c) out[c] = 0;
+  T kept[Channels ? Channels : 1];  // a known number of channels is summed in registers
+  T* sum = Channels ? kept : out;
+  for (int c = 0; c < n; ++c) sum[c] = 0;
   const LevelChoice<T> choice = choose_levels(a, pixel);
   for (int k = 0; k < 2; ++k) {
     if (choice.weight[k] == 0) continue;
     const T share = choice.weight[k];
     for_each_tap(a, taps_at(a, pixel, choice.level[k]), [&](int64_t index, T weight, T, T) {
       const T* texel = values_at(a, index);
-      for (int c = 0; c < n; ++c) out[c] += share * weight * texel[c];
+      for (int c = 0; c < n; ++c) sum[c] += share * weight * texel[c];
     });
   }
+  if (Channels)
+    for (int c = 0; c < n; ++c) out[c] = sum[c];
 }
 
 // Gradients of uv and of its pixel derivatives.
-template <typename T>
-A3D_FN void texture_backward_uv(const TextureArgs<T>& a, int64_t pixel) {
-  const int n = a.n_channels;
+template <int Channels = 0, typename T>
+A3D_FN void texture_backward_uv(const TextureArgs<T>& a, int64_t pixel, const LevelChoice<T>& choice) {
+  const int n = channels_of<Channels>(a);
   const T* grad = a.grad_out + pixel * n;
-  const LevelChoice<T> choice = choose_levels(a, pixel);
   T grad_u = 0, grad_v = 0, grad_level = 0;
   for (int k = 0; k < 2; ++k) {
     if (choice.weight[k] == 0 && !choice.inside) continue;
