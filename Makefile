@@ -61,6 +61,12 @@ quickstart: setup
 	$(RUN) -m asset3d.run quickstart output="$$output" >&2; \
 	echo "$$output/result/asset.glb"
 
+# What is generated from the components, after a change of a config or a docstring.
+.PHONY: docs
+docs: setup
+	$(RUN) -m asset3d.schema docs/recipe.schema.json
+	$(RUN) docs/make_reference.py
+
 # ---- tests ----------------------------------------------------------------------------------------------------------
 
 .PHONY: test

@@ -1,5 +1,6 @@
 """Write docs/recipes.md, the reference of all that a recipe may say, from the components: python docs/make_reference.py."""
 import inspect
+import json
 from pathlib import Path
 
 from asset3d import registry
@@ -66,8 +67,8 @@ def table(config) -> str:
 
 def shown(default) -> str:
     """A default as one would write it in a recipe."""
-    import json
-
+    if isinstance(default, dict) and len(default.get("knots", ())) == 1:  # a value over steps that never changes
+        default = default["knots"][0][1]
     if isinstance(default, dict) and "type" in default and len(default) > 1:
         return f"`{{type: {default['type']}}}`"
     if isinstance(default, list) and default and all(isinstance(d, dict) and "type" in d for d in default):

@@ -3,7 +3,7 @@ import math
 from html import escape
 
 WIDTH, HEIGHT = 360, 190
-LEFT, RIGHT, TOP, BOTTOM = 54, 14, 36, 24
+LEFT, RIGHT, TOP, BOTTOM = 62, 14, 36, 24
 BUCKETS = 160
 """Most points of a line: more than the card has pixels to tell apart."""
 

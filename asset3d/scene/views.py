@@ -17,6 +17,7 @@ from asset3d.scene.camera import Camera
 
 FILL = 0.95
 """The longest side of the box around the visual hull becomes this long, which leaves room for a surface around it."""
+SURFACE = "surface_points.npz"
 MAX_VALUES = 2**30
 """Refused above: 4 GiB of colours and masks."""
 
@@ -76,6 +77,8 @@ class ViewSet:
     frame: Frame = field(default_factory=Frame)
     notes: tuple[str, ...] = ()
     """What was unusual about the files and how they were read."""
+    surface: Path | None = None
+    """`surface_points.npz` with `points` and `normals` of the true surface, where the set comes with one; input frame."""
 
     def to(self, device) -> "ViewSet":
         return replace(self, train=self.train.to(device), test=self.test.to(device) if self.test else None)
@@ -112,7 +115,9 @@ def load_view_set(path: Path, *, masks: Path | None = None, cutout: str = "auto"
     train, test = (_views([photos[i] for i in splits[s]], [pixels[i] for i in splits[s]]) for s in ("train", "test"))
     frame = _fitted(train, points, path) if fit else Frame()
     notes = tuple(note for p in pixels for note in p.notes)
-    return ViewSet(_moved(train, frame), _moved(test, frame) if test else None, frame, notes)
+    surface = (Path(path) if Path(path).is_dir() else Path(path).parent) / SURFACE
+    return ViewSet(_moved(train, frame), _moved(test, frame) if test else None, frame, notes,
+                   surface if surface.is_file() else None)
 
 
 def _photos(path: Path) -> tuple[list[Photo], np.ndarray | None]:

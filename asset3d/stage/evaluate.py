@@ -33,7 +33,8 @@ class EvaluateConfig(StageConfig):
     metric: list[Annotated[Config, OneOf("metric")]] = [PsnrConfig(), SsimConfig(), IouConfig(), ChamferConfig()]
     """What to measure."""
     surface: InputPath | None = None
-    """Points and normals of the true surface (.npz), in the frame of the views, for the metrics that compare surfaces."""
+    """Points and normals of the true surface (.npz), in the frame of the views, for the metrics that compare surfaces; by
+    default the `surface_points.npz` of the view set, where it has one."""
     turntable_frames: int = Field(60, ge=0, le=720)
     """Pictures of the turning object; 0 for none."""
     turntable_size: int = Field(320, ge=32, le=4096, multiple_of=2)
@@ -90,7 +91,8 @@ class Evaluate(Stage):
         self.views, self.asset, self.device = views, asset, asset.vertices.device
         self.judged = views.train if views.test is None else views.test
         self.metrics: list[Metric] = [component("metric", config.type)(config) for config in self.config.metric]
-        self.truth = None if self.config.surface is None else read_surface(self.config.surface, views.frame)
+        surface = self.config.surface or views.surface
+        self.truth = None if surface is None else read_surface(surface, views.frame)
         self.textured = TexturedMesh.of(asset)
         self.renderer = MeshRenderer(MeshRendererConfig(supersample=2))
         self.numbers: dict[str, Tensor] = {}
