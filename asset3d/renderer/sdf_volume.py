@@ -17,7 +17,7 @@ from asset3d.scene.rendering import Rendering
 class SdfVolumeConfig(Config):
     type: Literal["sdf_volume"] = "sdf_volume"
     step_size: float = Field(1 / 256, gt=0, le=0.1)
-    """Distance between samples along a ray; the object is 1 long."""
+    """Least distance between samples along a ray; up to twice as far while the density is still wide."""
     eikonal_points: int = Field(3072, ge=0)
     """Points per step at which the gradient of the distance is given to the eikonal loss; a third lies anywhere."""
     normals: bool = False
@@ -34,7 +34,7 @@ class SdfVolumeRenderer(Renderer):
         self.config = config
 
     def render_rays(self, field, rays: Rays, generator: torch.Generator | None = None) -> Rendering:
-        samples = march(field, rays, self.config.step_size, generator)
+        samples = march(field, rays, self._spacing(field), generator)
         with torch.no_grad():
             opacity = section_alpha(field.sdf(positions(rays, samples)), samples, field.sharpness)
         samples, colored = visible(samples, opacity)
@@ -46,6 +46,10 @@ class SdfVolumeRenderer(Renderer):
         if generator is not None and self.config.eikonal_points:
             extras["sdf_gradient"] = field.gradient(self._eikonal_points(x, generator))
         return composite(samples, rays, alpha, color_of(field, x, features, colored), normal, **extras)
+
+    def _spacing(self, field) -> float:
+        """Wide densities need fewer samples: about one per width of the logistic."""
+        return min(max(1.2 / float(field.sharpness), self.config.step_size), 2 * self.config.step_size)
 
     def _eikonal_points(self, x: Float[Tensor, "S 3"], generator: torch.Generator) -> Float[Tensor, "E 3"]:
         anywhere = torch.rand(self.config.eikonal_points // 3, 3, generator=generator) - 0.5
