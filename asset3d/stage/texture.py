@@ -38,9 +38,9 @@ class TextureConfig(StageConfig, FitConfig):
     """Bake the normals of the dense mesh into a tangent-space normal map."""
     supersample: int = Field(2, ge=1, le=4)
     """Rows and columns of samples per pixel of the photos."""
-    vertex_learning_rate: float = Field(5e-4, ge=0)
+    vertex_learning_rate: float = Field(7e-4, ge=0)
     """Step size for vertex positions, which follow the photos' outlines and colours; 0 keeps the geometry."""
-    laplacian: Annotated[Schedule, Values(ge=0)] = constant(0.05)
+    laplacian: Annotated[Schedule, Values(ge=0)] = constant(0.1)
     """Weight of the loss that keeps vertices near the mean of their neighbours."""
     mask: Annotated[Schedule, Values(ge=0)] = constant(1.0)
     """Weight of the mask loss."""
