@@ -43,7 +43,7 @@ def texture_only(views: Path, mesh: Path, output: Path) -> Path:
     import torch
     import trimesh
 
-    from asset3d.exporter.gltf import write_glb
+    from asset3d.exporter.gltf import Gltf, GltfConfig
     from asset3d.scene.mesh import Mesh
     from asset3d.scene.views import load_view_set
     from asset3d.stage.base import Context
@@ -59,8 +59,7 @@ def texture_only(views: Path, mesh: Path, output: Path) -> Path:
         stage.step(step)
     asset = stage.finish()["asset"]
     asset.vertices = view_set.frame.to_input(asset.vertices)
-    write_glb(output / "texture_only.glb", asset)
-    return output / "texture_only.glb"
+    return Gltf(GltfConfig()).export(asset, output, "texture_only")[0]
 
 
 def geometry_only(glb: Path, mesh: Path, output: Path) -> Path:
