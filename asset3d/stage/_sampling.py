@@ -53,7 +53,9 @@ class ImageSampler:
     def draw(self, count: int, step: int, height: int, background: Float[Tensor, "3"],
              make_generator) -> tuple[Camera, Target]:
         """`make_generator(round)` gives the generator that shuffles one round."""
-        views = self.sizes.setdefault(height, None) or self._resize(height)
+        if height not in self.sizes:
+            self.sizes[height] = self._resize(height)
+        views = self.sizes[height]
         n = len(views)
         order: list[int] = []
         for position in range(step * count, (step + 1) * count):
@@ -77,8 +79,7 @@ class ImageSampler:
         alpha = area(views.alpha)
         color = area(views.color * views.alpha) / alpha.clamp(min=1e-4)
         valid = None if views.valid is None else area(views.valid.float()) > 0.999
-        self.sizes[height] = Views(views.camera.resized(height, width), color, alpha, views.names, valid)
-        return self.sizes[height]
+        return Views(views.camera.resized(height, width), color, alpha, views.names, valid)
 
 
 def around(alpha: Float[Tensor, "B H W 1"], margin: int) -> Bool[Tensor, "B H W 1"]:
