@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from conftest import shared
+from real_data import shared
 from scene import mesh_files, sphere_set
 from scene.test_image import bomb
 

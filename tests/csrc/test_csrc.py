@@ -4,6 +4,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
+import torch  # noqa: F401  before the extension, which is linked to it
 
 from asset3d import _C
 

@@ -6,7 +6,7 @@ import zlib
 import numpy as np
 import pytest
 import torch
-from conftest import shared
+from real_data import shared
 from PIL import Image, ImageCms
 
 from asset3d.errors import InputError

@@ -4,7 +4,7 @@ import math
 import numpy as np
 import pytest
 import torch
-from conftest import shared
+from real_data import shared
 from scene import mesh_files
 
 from asset3d.errors import InputError

@@ -2,7 +2,7 @@
 import numpy as np
 import pytest
 import torch
-from conftest import shared
+from real_data import shared
 from mesh_shapes import grid_torus, thin_sheet
 
 from asset3d.errors import EmptySurface, InputError

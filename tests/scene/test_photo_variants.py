@@ -2,7 +2,7 @@
 import photo_variants
 import pytest
 import torch
-from conftest import shared
+from real_data import shared
 
 from asset3d.scene.views import load_view_set
 

@@ -3,7 +3,7 @@ import json
 
 import pytest
 import torch
-from conftest import shared
+from real_data import shared
 
 from asset3d.scene import rigs
 

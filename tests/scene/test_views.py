@@ -5,7 +5,7 @@ import shutil
 
 import pytest
 import torch
-from conftest import shared
+from real_data import shared
 
 from asset3d.errors import InputError
 from asset3d.scene.image import save_png

@@ -6,7 +6,7 @@ import sys
 import numpy as np
 import pytest
 import torch
-from conftest import shared
+from real_data import shared
 
 from asset3d.scene import rigs
 from asset3d.scene.camera import orbit
