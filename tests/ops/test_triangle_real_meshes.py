@@ -4,7 +4,7 @@ import math
 import numpy as np
 import pytest
 import torch
-from tests.conftest import shared
+from real_data import shared
 
 from asset3d.ops.triangle import antialias, face_topology, interpolate, rasterize
 from tests.ops.triangle_scenes import look, projection, to_clip
