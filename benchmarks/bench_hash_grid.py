@@ -9,13 +9,14 @@ def torch_encode(x: torch.Tensor, table: torch.Tensor, levels: HashGridLevels) -
     """A good plain-torch implementation: int32 hashing, one gather of 8 corners per level, weights as products of pairs."""
     features = []
     primes = torch.tensor([1, 2654435761 - 2**32, 805459861], dtype=torch.int32, device=x.device)
-    for scale, resolution, begin, end in zip(levels.scales, levels.resolutions, levels.first_rows, levels.first_rows[1:]):
+    sizes = [end - begin for begin, end in zip(levels.first_rows, levels.first_rows[1:])]
+    for scale, resolution, rows, size in zip(levels.scales, levels.resolutions, table.split(sizes), sizes):
         place = x.clamp(0, 1) * scale + 0.5
         cell = place.detach().floor()
         upper = place - cell
         lower = 1 - upper
         vertex = cell.int()
-        dense = resolution**3 <= end - begin
+        dense = resolution**3 <= size
         factor = torch.tensor([1, resolution, resolution**2], dtype=torch.int32, device=x.device) if dense else primes
         low = vertex * factor
         high = low + factor
@@ -25,11 +26,11 @@ def torch_encode(x: torch.Tensor, table: torch.Tensor, levels: HashGridLevels) -
         wx, wy, wz = weight.unbind(1)
         if dense:
             row = px[:, None, None, :] + py[:, None, :, None] + pz[:, :, None, None]
-            row = torch.where(row >= end - begin, row - (end - begin), row)
+            row = torch.where(row >= size, row - size, row)
         else:
-            row = (px[:, None, None, :] ^ py[:, None, :, None] ^ pz[:, :, None, None]) & (end - begin - 1)
+            row = (px[:, None, None, :] ^ py[:, None, :, None] ^ pz[:, :, None, None]) & (size - 1)
         w = wx[:, None, None, :] * wy[:, None, :, None] * wz[:, :, None, None]
-        value = torch.nn.functional.embedding(row.flatten(1), table[begin:end])
+        value = torch.nn.functional.embedding(row.flatten(1), rows)
         features.append(torch.bmm(w.flatten(1)[:, None], value)[:, 0])
     return torch.cat(features, -1)
 
