@@ -48,6 +48,13 @@ Fn pick([[maybe_unused]] Fn baseline, [[maybe_unused]] Fn avx2, [[maybe_unused]]
 #define A3D_DISPATCH(...) (&baseline::__VA_ARGS__)
 #endif
 
+// Before a loop over 8 items, such as the corners of a cell. Not under sanitizers, whose checks make it huge.
+#if defined(__SANITIZE_ADDRESS__) || !defined(__GNUC__)
+#define A3D_UNROLL_8
+#else
+#define A3D_UNROLL_8 _Pragma("GCC unroll 8")
+#endif
+
 #ifdef A3D_ISA  // inside a *_simd.cpp: bring in the lanes of the set that is being compiled
 #if A3D_ISA_LANES == 16
 #include "simd_avx512.h"

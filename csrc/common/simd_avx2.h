@@ -40,14 +40,20 @@ A3D_LANE Int gather(const int32_t* p, Int i) { return _mm256_i32gather_epi32(p, 
 A3D_LANE Int gather(const int32_t* p, Int i, Mask m) {
   return _mm256_mask_i32gather_epi32(_mm256_setzero_si256(), p, i.v, m.v, 4);
 }
-A3D_LANE void gather_pairs(const float* p, Int i, Float& first, Float& second) {
-  const double* pairs = reinterpret_cast<const double*>(p);
-  const __m256 low = _mm256_castpd_ps(_mm256_i32gather_pd(pairs, _mm256_castsi256_si128(i.v), 8));
-  const __m256 high = _mm256_castpd_ps(_mm256_i32gather_pd(pairs, _mm256_extracti128_si256(i.v, 1), 8));
+A3D_LANE void split_pairs(__m256 low, __m256 high, Float& first, Float& second) {
   const __m256 even = _mm256_shuffle_ps(low, high, _MM_SHUFFLE(2, 0, 2, 0));
   const __m256 odd = _mm256_shuffle_ps(low, high, _MM_SHUFFLE(3, 1, 3, 1));
   first = _mm256_castpd_ps(_mm256_permute4x64_pd(_mm256_castps_pd(even), _MM_SHUFFLE(3, 1, 2, 0)));
   second = _mm256_castpd_ps(_mm256_permute4x64_pd(_mm256_castps_pd(odd), _MM_SHUFFLE(3, 1, 2, 0)));
+}
+A3D_LANE void gather_pairs(const float* p, Int i, Float& first, Float& second) {
+  const double* pairs = reinterpret_cast<const double*>(p);
+  const __m256 low = _mm256_castpd_ps(_mm256_i32gather_pd(pairs, _mm256_castsi256_si128(i.v), 8));
+  const __m256 high = _mm256_castpd_ps(_mm256_i32gather_pd(pairs, _mm256_extracti128_si256(i.v, 1), 8));
+  split_pairs(low, high, first, second);
+}
+A3D_LANE void load_pairs(const float* p, Float& first, Float& second) {
+  split_pairs(_mm256_loadu_ps(p), _mm256_loadu_ps(p + 8), first, second);
 }
 A3D_LANE void store_pairs(float* p, Float first, Float second) {
   const __m256 low = _mm256_unpacklo_ps(first.v, second.v), high = _mm256_unpackhi_ps(first.v, second.v);

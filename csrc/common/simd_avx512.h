@@ -54,6 +54,28 @@ A3D_LANE void gather_pairs(const float* p, Int i, Float& first, Float& second) {
   first = _mm512_permutex2var_ps(low, even, high);
   second = _mm512_permutex2var_ps(low, odd, high);
 }
+A3D_LANE void load_pairs(const float* p, Float& first, Float& second) {
+  const __m512i even = _mm512_setr_epi32(0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 28, 30);
+  const __m512i odd = _mm512_setr_epi32(1, 3, 5, 7, 9, 11, 13, 15, 17, 19, 21, 23, 25, 27, 29, 31);
+  const __m512 low = _mm512_loadu_ps(p), high = _mm512_loadu_ps(p + 16);
+  first = _mm512_permutex2var_ps(low, even, high);
+  second = _mm512_permutex2var_ps(low, odd, high);
+}
+A3D_LANE void load_triples(const float* p, int n, Float out[3]) {
+  const uint64_t given = n >= 16 ? (uint64_t(1) << 48) - 1 : (uint64_t(1) << (3 * n)) - 1;
+  const __m512 a = _mm512_maskz_loadu_ps(__mmask16(given), p), b = _mm512_maskz_loadu_ps(__mmask16(given >> 16), p + 16);
+  const __m512 c = _mm512_maskz_loadu_ps(__mmask16(given >> 32), p + 32);
+  // Element 3 j + d of the 48 goes to lane j of out[d]: first from a and b, then the lanes that lie in c.
+  const __m512i ab = _mm512_setr_epi32(0, 3, 6, 9, 12, 15, 18, 21, 24, 27, 30, 0, 0, 0, 0, 0);
+  const __m512i from_c = _mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 17, 20, 23, 26, 29);
+  out[0] = _mm512_permutex2var_ps(_mm512_permutex2var_ps(a, ab, b), from_c, c);
+  const __m512i ab1 = _mm512_setr_epi32(1, 4, 7, 10, 13, 16, 19, 22, 25, 28, 31, 0, 0, 0, 0, 0);
+  const __m512i from_c1 = _mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 18, 21, 24, 27, 30);
+  out[1] = _mm512_permutex2var_ps(_mm512_permutex2var_ps(a, ab1, b), from_c1, c);
+  const __m512i ab2 = _mm512_setr_epi32(2, 5, 8, 11, 14, 17, 20, 23, 26, 29, 0, 0, 0, 0, 0, 0);
+  const __m512i from_c2 = _mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 16, 19, 22, 25, 28, 31);
+  out[2] = _mm512_permutex2var_ps(_mm512_permutex2var_ps(a, ab2, b), from_c2, c);
+}
 A3D_LANE void store_pairs(float* p, Float first, Float second) {
   const __m512i low = _mm512_setr_epi32(0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23);
   const __m512i high = _mm512_setr_epi32(8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31);

@@ -49,6 +49,12 @@ A3D_LANE void gather_pairs(const float* p, Int j, Float& first, Float& second) {
     second.v[i] = p[2 * int64_t(j.v[i]) + 1];
   }
 }
+A3D_LANE void load_pairs(const float* p, Float& first, Float& second) {
+  for (int i = 0; i < kLanes; ++i) {
+    first.v[i] = p[2 * i];
+    second.v[i] = p[2 * i + 1];
+  }
+}
 A3D_LANE void store_pairs(float* p, Float first, Float second) {
   for (int i = 0; i < kLanes; ++i) {
     p[2 * i] = first.v[i];

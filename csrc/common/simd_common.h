@@ -1,10 +1,11 @@
 #pragma once
 // What follows from the operations that each instruction set defines. All of them together:
 //   Float Int Mask kLanes; load store (with a mask: other lanes are zero, or kept); gather scatter (mask); gather_pairs
-//   (elements 2i and 2i + 1) store_pairs scatter_pairs; compress_store (the lanes of a mask, packed; returns how many);
+//   (elements 2i and 2i + 1) load_pairs store_pairs scatter_pairs; load_triples (n points x y z, the rest zero);
+//   compress_store (the lanes of a mask, packed; returns how many);
 //   + - * / fma fms min max abs sqrt floor ceil; integers + - * & | ^ << and >> (logical); < <= > >= == != & | ^ ~;
 //   select to_int (truncates) to_float bits_of float_of_bits lane_numbers first_lanes bits mask_of_bits;
-//   any all none count; reduce_add reduce_min reduce_max; rows_of_3 (loads kLanes points x y z).
+//   any all none count; reduce_add reduce_min reduce_max.
 namespace asset3d::simd::A3D_ISA {
 
 A3D_LANE Mask operator>(Float a, Float b) { return b < a; }
@@ -64,9 +65,10 @@ A3D_LANE float reduce_min(Float a) { return fold(a, [](float x, float y) { retur
 A3D_LANE float reduce_max(Float a) { return fold(a, [](float x, float y) { return x > y ? x : y; }); }
 #endif
 
-// The three coordinates of kLanes consecutive points (n, 3); lanes outside the mask are zero.
-A3D_LANE void rows_of_3(const float* p, Mask m, Float out[3]) {
+#ifdef A3D_SIMD_LOOPS
+A3D_LANE void load_triples(const float* p, int n, Float out[3]) {
   const Int i = lane_numbers() * Int(3);
-  for (int d = 0; d < 3; ++d) out[d] = gather(p + d, i, m);
+  for (int d = 0; d < 3; ++d) out[d] = gather(p + d, i, first_lanes(n));
 }
+#endif
 }  // namespace asset3d::simd::A3D_ISA

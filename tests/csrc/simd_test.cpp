@@ -76,7 +76,10 @@ static void check_memory() {
   gather_pairs(table, lane_numbers() + Int(5), even, odd);
   store_pairs(out, load(a), load(b));
   Float point[3];
-  rows_of_3(table, first_lanes(kLanes), point);
+  load_triples(table, kLanes, point);
+  Float some_points[3], first, second;
+  load_triples(table, 3, some_points);
+  load_pairs(table, first, second);
   for (int i = 0; i < kLanes; ++i) {
     EXPECT(lane(gather(table, index), i) == table[3 * i + 2]);
     EXPECT(lane(gather(table, index, first_lanes(2)), i) == (i < 2 ? table[3 * i + 2] : 0));
@@ -85,6 +88,8 @@ static void check_memory() {
     EXPECT(lane(even, i) == table[2 * i + 10] && lane(odd, i) == table[2 * i + 11]);
     EXPECT(out[2 * i] == a[i] && out[2 * i + 1] == b[i]);
     EXPECT(lane(point[0], i) == table[3 * i] && lane(point[2], i) == table[3 * i + 2]);
+    EXPECT(lane(point[1], i) == table[3 * i + 1] && lane(some_points[1], i) == (i < 3 ? table[3 * i + 1] : 0));
+    EXPECT(lane(first, i) == table[2 * i] && lane(second, i) == table[2 * i + 1]);
   }
   const Mask some = load(a) < load(b);
   const int n = compress_store(out, load(a), some);
