@@ -2,6 +2,7 @@
 from typing import Literal
 
 import torch
+from jaxtyping import Float
 from pydantic import Field
 from torch import Tensor
 
@@ -16,6 +17,9 @@ VISIBLE = 1e-3
 """Samples behind more than 1 - VISIBLE of opacity are not evaluated again for gradients."""
 COLORED = 1e-4
 """Samples with a smaller weight get no colour: black, which changes a pixel by less than this per sample."""
+
+FIXED_POINT = 2.0**40
+"""One, where weights are summed as integers: room for 2^23 rays, and no weight that matters is lost."""
 
 
 class VolumeConfig(Config):
@@ -68,13 +72,22 @@ def visible(samples: RaySamples, alpha: Tensor) -> tuple[RaySamples, Tensor]:
     if not len(alpha):
         return samples, alpha > 0
     _, _, weights = composite_rays(alpha, alpha.new_zeros(len(alpha), 1), samples.first)
-    total = torch.cumsum(weights.double(), 0)
+    total = running_total(weights)
     start = torch.cat([total.new_zeros(1), total])[samples.first[:-1]]
     keep = 1 - (total - weights - start[samples.ray]) > VISIBLE
-    counts = torch.zeros_like(samples.first)
     kept = torch.cumsum(keep.long(), 0)
-    counts = torch.cat([kept.new_zeros(1), kept])[samples.first]
-    return RaySamples(samples.t_start[keep], samples.t_end[keep], samples.ray[keep], counts), weights[keep] > COLORED
+    first = torch.cat([kept.new_zeros(1), kept])[samples.first]
+    return RaySamples(samples.t_start[keep], samples.t_end[keep], samples.ray[keep], first), weights[keep] > COLORED
+
+
+def running_total(weights: Float[Tensor, "S"]) -> Float[Tensor, "S"]:
+    """Sums of all weights up to each, in double precision.
+
+    On CUDA they are sums of integers: torch has no deterministic sum of floating numbers there, and refuses it.
+    """
+    if weights.is_cuda:
+        return torch.cumsum((weights.double() * FIXED_POINT).round().long(), 0) / FIXED_POINT
+    return torch.cumsum(weights.double(), 0)
 
 
 def color_of(field, x: Tensor, features: Tensor, chosen: Tensor) -> Tensor:

@@ -3,6 +3,10 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
+from asset3d.errors import InputError
+from asset3d.scene.views import Views
+from asset3d.scene.visual_hull import visual_hull
+
 
 class OccupancyGrid(nn.Module):
     """A grid of cells, full or empty. `allowed` is fixed (the visual hull), `occupied` follows the field."""
@@ -30,7 +34,22 @@ class OccupancyGrid(nn.Module):
         self.allowed.copy_(mask)
         self.occupied &= self.allowed
 
+    def allow_hull(self, views: Views, least: float) -> Bool[Tensor, "X Y Z"]:
+        """Never look far outside of the visual hull; returns the cells whose centres all masks call at least `least`.
+
+        Raises:
+            InputError: There is no such cell.
+        """
+        hull = visual_hull(views, self.centers()).reshape(self.allowed.shape) > least
+        if not hull.any():
+            raise InputError(f"no cell of the occupancy grid ({self.resolution} per axis) lies inside the masks of all "
+                             f"{len(views)} views; check that masks and cameras belong together, or, for a very thin "
+                             "object, give a finer `occupancy_resolution`")
+        self.allow(hull)
+        return hull
+
     def set(self, mask: Bool[Tensor, "X Y Z"]) -> None:
+        """Visit the cells of `mask`, as far as they are allowed."""
         self.occupied.copy_(mask & self.allowed)
 
 

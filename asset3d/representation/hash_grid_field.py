@@ -8,10 +8,9 @@ from torch import Tensor
 
 from asset3d.registry import Config, register
 from asset3d.representation._field import HashGridEncoding, mlp
-from asset3d.representation.base import Representation
 from asset3d.representation._occupancy import OccupancyGrid, dilate
+from asset3d.representation.base import Representation
 from asset3d.scene.views import Views
-from asset3d.scene.visual_hull import visual_hull
 
 POINTS_AT_ONCE = 1 << 17
 
@@ -84,9 +83,8 @@ class HashGridField(Representation):
         return torch.cat([self.color(chunk, self(chunk)[1]) for chunk in x.split(POINTS_AT_ONCE)])
 
     def initialise(self, views: Views, generator: torch.Generator) -> None:
-        """Never look outside the visual hull of the masks."""
-        n = self.config.occupancy_resolution
-        self.occupancy.allow(visual_hull(views, self.occupancy.centers()).reshape(n, n, n) > 0.1)
+        """Never look far outside of the visual hull of the masks."""
+        self.occupancy.allow_hull(views, 0.1)
         self.occupancy.value.fill_(self.config.initial_density)
 
     def begin_step(self, step: int, n_steps: int, generator: torch.Generator) -> None:

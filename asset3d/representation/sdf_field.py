@@ -9,10 +9,9 @@ from torch import Tensor, nn
 
 from asset3d.registry import Config, register
 from asset3d.representation._field import HashGridEncoding, mlp
-from asset3d.representation.base import Representation
 from asset3d.representation._occupancy import OccupancyGrid
+from asset3d.representation.base import Representation
 from asset3d.scene.views import Views
-from asset3d.scene.visual_hull import visual_hull
 
 POINTS_AT_ONCE = 1 << 17
 
@@ -104,11 +103,9 @@ class SdfField(Representation):
     # -- training -----------------------------------------------------------------------------------------------
 
     def initialise(self, views: Views, generator: torch.Generator) -> None:
-        """Restrict the field to the visual hull of the masks and fit it to the distance from the hull."""
-        n = self.config.occupancy_resolution
-        hull = visual_hull(views, self.occupancy.centers()).reshape(n, n, n) > 0.5
-        self.occupancy.allow(hull)
-        if self.config.hull_steps and hull.any():
+        """Restrict rays to the visual hull of the masks and fit it to the distance from the hull."""
+        hull = self.occupancy.allow_hull(views, 0.5)
+        if self.config.hull_steps:
             self._fit(signed_distance(hull), generator)
         self._find_surface()
 
@@ -116,12 +113,13 @@ class SdfField(Representation):
         self.encoding.n_active = min(self.config.initial_levels, self.config.n_levels)
         optimizer = torch.optim.Adam(self.parameters(), lr=5e-3)
         centers = self.occupancy.centers()
-        near = torch.nonzero(distance.flatten().abs() < 0.06)[:, 0]
+        distance = distance.flatten()
+        near = torch.nonzero(distance.abs() < max(0.06, 1 / self.occupancy.resolution))[:, 0]
         for _ in range(self.config.hull_steps):
-            picked = near[torch.randint(len(near), (12288,), generator=generator)]
+            picked = near[torch.randint(len(near), (12288,), generator=generator).to(near.device)]
             anywhere = torch.randint(len(centers), (4096,), generator=generator)
-            index = torch.cat([picked, anywhere])
-            loss = (self.sdf(centers[index]) - distance.flatten()[index]).abs().mean()
+            index = torch.cat([picked, anywhere.to(near.device)])
+            loss = (self.sdf(centers[index]) - distance[index]).abs().mean()
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
