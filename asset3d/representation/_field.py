@@ -1,8 +1,11 @@
 """Parts that fields share: the hash-grid encoding and a small network."""
+from collections.abc import Callable
+
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from asset3d.errors import EmptySurface
 from asset3d.ops.hash_grid import hash_grid_encode, hash_grid_levels
 
 
@@ -40,13 +43,25 @@ class HashGridEncoding(nn.Module):
         return nn.functional.pad(features, (0, missing)) if missing else features
 
 
-def mlp(widths: list[int], generator: torch.Generator, activation: type[nn.Module] = nn.ReLU) -> nn.Sequential:
-    """A fully connected network with He-initialised weights drawn from `generator`."""
+def mlp(widths: list[int], generator: torch.Generator, activation: Callable[[], nn.Module] = nn.ReLU) -> nn.Sequential:
+    """A fully connected network with He-initialised weights drawn from `generator`, biases 0; the last layer is linear."""
     layers: list[nn.Module] = []
     for i, (n_in, n_out) in enumerate(zip(widths, widths[1:])):
-        layer = nn.Linear(n_in, n_out)
+        layer = nn.utils.skip_init(nn.Linear, n_in, n_out)  # its own start would draw from the global generator
         with torch.no_grad():
             layer.weight.copy_(torch.randn(n_out, n_in, generator=generator) * (2 / n_in) ** 0.5)
             layer.bias.zero_()
         layers += [layer] if i == len(widths) - 2 else [layer, activation()]
     return nn.Sequential(*layers)
+
+
+def require_surface(value: Float[Tensor, "..."]) -> None:
+    """Refuse values of a field that do not change their sign.
+
+    Raises:
+        EmptySurface: With the range of the values.
+    """
+    low, high = float(value.min()), float(value.max())
+    if not low < 0 < high:
+        raise EmptySurface(f"the field has no surface: its values lie in [{low:.4g}, {high:.4g}] and never cross 0; "
+                           "train it for more steps, or check the masks of the views")

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from asset3d.ops.marching_tets import TetGrid, marching_tets, tet_grid
 from asset3d.registry import Config, register
+from asset3d.representation._field import require_surface
 from asset3d.representation.base import Representation
 from asset3d.scene.mesh import Mesh
 
@@ -27,11 +28,18 @@ class TetMeshConfig(Config):
 class TetMesh(Representation):
     """Distances (negative inside) and bounded offsets at the vertices of a band of tetrahedra, and a colour field."""
 
+    made_by = "{type: convert, to: tet_mesh}"
+
     def __init__(self, config: TetMeshConfig, field: nn.Module):
-        """`field` gives the first surface through `evaluate` and the colours through `color`; it is trained on."""
+        """`field` gives the first surface through `evaluate` and the colours through `color`; a copy of it is trained on.
+
+        Raises:
+            EmptySurface: The field has no surface.
+        """
         super().__init__(config)
         grid = tet_grid(config.resolution).to(next(field.parameters()).device)
         distance = field.evaluate(grid.vertices)
+        require_surface(distance)
         self.grid, kept = band_of(grid, distance, config.band / config.resolution)
         self.distance = nn.Parameter(distance[kept].clone())
         self.offset = nn.Parameter(torch.zeros_like(self.grid.vertices))

@@ -11,7 +11,6 @@ from asset3d.registry import Config, register
 from asset3d.representation.base import Representation
 from asset3d.scene.mesh import Mesh
 
-
 SMOOTHING = (0, 4, 24)
 """Rounds of neighbourhood averaging that vertices are moved through. A vertex moves by a sum: alone, with its
 neighbours, and with a patch of the surface, so that photos shift whole parts without roughening them (in the spirit of
@@ -31,6 +30,8 @@ class TexturedMeshConfig(Config):
 @register("representation", TexturedMeshConfig)
 class TexturedMesh(Representation):
     """`mesh` needs uvs. Vertices at one place (on both sides of a seam) move together."""
+
+    made_by = "{type: texture}"
 
     def __init__(self, config: TexturedMeshConfig, mesh: Mesh, texture: Float[Tensor, "H W 3"]):
         super().__init__(config)
@@ -81,6 +82,5 @@ class TexturedMesh(Representation):
 def neighbour_mean(faces: Int64[Tensor, "F 3"], count: int) -> Tensor:
     """A sparse (count, count) matrix whose product is the mean over the neighbours of each vertex."""
     ends = torch.cat([faces[:, [a, b]] for a, b in ((0, 1), (1, 2), (2, 0), (1, 0), (2, 1), (0, 2))]).unique(dim=0)
-    degree = torch.zeros(count, device=faces.device).index_add_(0, ends[:, 0], torch.ones(len(ends), device=faces.device))
-    return torch.sparse_coo_tensor(ends.T, 1 / degree[ends[:, 0]], (count, count),
-                                   check_invariants=False).coalesce()
+    degree = torch.bincount(ends[:, 0], minlength=count).float()
+    return torch.sparse_coo_tensor(ends.T, 1 / degree[ends[:, 0]], (count, count), check_invariants=False).coalesce()
