@@ -1,6 +1,6 @@
 """The optimization loop that the stages optimize and texture share: one step, its state, and NaN roll-back."""
 from collections.abc import Mapping
-from typing import Annotated
+from typing import Annotated, Literal
 
 import torch
 from pydantic import Field
@@ -36,7 +36,7 @@ class FitConfig(Config):
     """Views per step, for renderers that are trained on images."""
     resolution: Annotated[Schedule, Values(type=int, ge=8)] | None = None
     """Rows of the training images over the steps, for renderers that are trained on images; default: as loaded."""
-    background: str = Field("random", pattern="^(random|white|black|grey)$")
+    background: Literal["random", "white", "black", "grey"] = "random"
     """What both sides are compared in front of."""
     snapshot_every: int = Field(100, ge=1)
     """Steps between the states that a non-finite loss goes back to."""
@@ -51,6 +51,7 @@ class Fit:
                  losses: list[Loss], views: Views):
         self.config, self.context, self.renderer = config, context, renderer
         self.representation, self.losses, self.views = representation, losses, views
+        self.names = names_of(losses)
         for loss in losses:
             loss.begin(views)
         groups = [*representation.parameter_groups(),
@@ -72,8 +73,8 @@ class Fit:
         self.representation.begin_step(step, config.steps, generator)
         self._set_learning_rate(step)
         rendering, target = self._render(step, generator)
-        terms = {loss.config.type: (loss, self.context.tap(loss.config.type, step, loss(rendering, target, step)))
-                 for loss in self.losses}
+        terms = {name: (loss, self.context.tap(name, step, loss(rendering, target, step)))
+                 for name, loss in zip(self.names, self.losses)}
         total = sum(loss.config.weight(step) * value for loss, value in terms.values())
         self.optimizer.zero_grad(set_to_none=True)
         if total.requires_grad:  # no ray may have met the object
@@ -115,7 +116,10 @@ class Fit:
         for name, (_, value) in terms.items():
             if not torch.isfinite(value):
                 return f"loss '{name}'"
-        for name, parameter in self.representation.named_parameters():
+        parameters = [*self.representation.named_parameters(),
+                      *((f"{name}.{key}", p) for name, loss in zip(self.names, self.losses)
+                        for key, p in loss.named_parameters())]
+        for name, parameter in parameters:
             if parameter.grad is not None and not torch.isfinite(parameter.grad.sum()):
                 return f"the gradient of '{name}'"
         return ""
@@ -123,12 +127,12 @@ class Fit:
     def _roll_back(self, step: int, what: str) -> None:
         self.failures += 1
         if self.failures > self.config.roll_backs:
-            raise Diverged(f"stage '{self.context.name}', step {step}: {what} is not finite, for the "
-                           f"{self.failures}th time; lower its learning_rate (now {self.config.learning_rate})")
+            raise Diverged(f"stage '{self.context.name}', step {step}: {what} is not finite, and {self.failures - 1} "
+                           f"times before; lower its learning_rate (now {self.config.learning_rate})", what, step)
         self._restore(self.snapshot)
         self.slow_down /= 2
         self.context.emit("warning", text=f"step {step}: {what} is not finite; went back to the last snapshot "
-                                             f"with step size x {self.slow_down:g}")
+                                          f"with step size x {self.slow_down:g}")
 
     # -- state --------------------------------------------------------------------------------------------------
 
@@ -168,3 +172,10 @@ class Fit:
         self._restore({k: v for k, v in state.items() if not k.startswith("snapshot.") and k != "progress"})
         self.snapshot = {k[len("snapshot."):]: v for k, v in state.items() if k.startswith("snapshot.")}
         self.slow_down, self.failures = float(state["progress"][0]), int(state["progress"][1])
+
+
+def names_of(losses: list[Loss]) -> list[str]:
+    """The type of each loss; the second of one type is called type_2, and so on."""
+    types = [loss.config.type for loss in losses]
+    counts = [types[:i + 1].count(name) for i, name in enumerate(types)]
+    return [name if count == 1 else f"{name}_{count}" for name, count in zip(types, counts)]
