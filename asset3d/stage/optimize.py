@@ -2,6 +2,7 @@
 from typing import Annotated, Literal
 
 import torch
+from pydantic import Field
 
 from asset3d.errors import InputError
 from asset3d.registry import Config, OneOf, component, register
@@ -17,12 +18,14 @@ class OptimizeConfig(StageConfig, FitConfig):
     """What is fitted; default: the artifact of an earlier stage goes on."""
     renderer: Annotated[Config, OneOf("renderer")]
     """How it is rendered."""
-    loss: list[Annotated[Config, OneOf("loss")]]
+    loss: list[Annotated[Config, OneOf("loss")]] = Field(min_length=1)
     """The terms of the sum that is minimised."""
 
 
 @register("stage", OptimizeConfig)
 class Optimize(Stage):
+    """Renders a representation, compares it with the photos, and follows the gradient, step by step."""
+
     reads = ("views", "representation")
     writes = ("representation",)
 
@@ -31,20 +34,27 @@ class Optimize(Stage):
         """A stage that brings its own representation needs none."""
         return ("views",) if config.representation is not None else cls.reads
 
+    @classmethod
+    def check(cls, config: OptimizeConfig) -> None:
+        if config.representation is None:
+            return
+        made_by = component("representation", config.representation.type).made_by
+        if made_by:
+            raise InputError(f"stage '{config.name or config.type}': a {config.representation.type} cannot be started from "
+                             f"nothing; put a stage {made_by} before and leave `representation` out")
+
     def start(self, views: ViewSet, representation: Representation | None = None) -> int:
         config, context = self.config, self.context
         if config.representation is not None:
             make = component("representation", config.representation.type)
             representation = make(config.representation, context.generator(0, "initial"))
             representation.to(context.device)
-            if hasattr(representation, "initialise"):
-                representation.initialise(views.train, context.generator(0, "hull"))
+            representation.initialise(views.train, context.generator(0, "hull"))
         elif representation is None:
             raise InputError(f"stage '{context.name}': no earlier stage makes a representation; "
                              "give `representation:` here")
         renderer = component("renderer", config.renderer.type)(config.renderer)
         losses = [component("loss", loss.type)(loss) for loss in config.loss]
-        self.views = views.train
         self.fit = Fit(config, context, representation, renderer, losses, views.train)
         return config.steps
 
