@@ -1,4 +1,6 @@
 """Where targets come from: pixels of all views at once, or whole views."""
+from collections.abc import Callable
+
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
@@ -9,6 +11,8 @@ from asset3d.scene.camera import Camera
 from asset3d.scene.rendering import Target
 from asset3d.scene.views import Views
 
+MakeGenerator = Callable[[int], torch.Generator]
+"""Gives the generator that shuffles one round of all views."""
 EVERYWHERE = 8
 """One pixel in EVERYWHERE is drawn from whole images; the others lie on or near the object."""
 
@@ -25,6 +29,7 @@ class RaySampler:
         self.near = torch.nonzero(near.flatten())[:, 0].int()
 
     def draw(self, count: int, background: Float[Tensor, "3"], generator: torch.Generator) -> tuple[Rays, Target]:
+        """`count` pixels and the rays through their centres; fewer where no view shows the object."""
         views, camera = self.views, self.views.camera
         n_anywhere = count // EVERYWHERE
         picked = torch.randint(max(len(self.near), 1), (count - n_anywhere,), generator=generator)
@@ -49,10 +54,11 @@ class ImageSampler:
     def __init__(self, views: Views):
         self.views = views
         self.sizes: dict[int, Views] = {views.camera.height: views}
+        self._round, self._order = -1, torch.empty(0)
 
     def draw(self, count: int, step: int, height: int, background: Float[Tensor, "3"],
-             make_generator) -> tuple[Camera, Target]:
-        """`make_generator(round)` gives the generator that shuffles one round."""
+             make_generator: MakeGenerator) -> tuple[Camera, Target]:
+        """The `count` views of one step, with images of `height` rows."""
         if height not in self.sizes:
             self.sizes[height] = self._resize(height)
         views = self.sizes[height]
@@ -66,20 +72,24 @@ class ImageSampler:
         target = Target(chosen.color, chosen.alpha, background, view, chosen.valid, chosen.depth, chosen.normal)
         return chosen.camera, target
 
-    def _permutation(self, round_: int, make_generator) -> Tensor:
-        if getattr(self, "_round", None) != round_:
+    def _permutation(self, round_: int, make_generator: MakeGenerator) -> Tensor:
+        if self._round != round_:
             self._round, self._order = round_, torch.randperm(len(self.views), generator=make_generator(round_))
         return self._order
 
     def _resize(self, height: int) -> Views:
-        """All views in another size, by averaging; colours are weighted with alpha."""
+        """All views in another size, by averaging; colours are weighted with alpha. Of depths and normals, which must not
+        be mixed at edges, each pixel gets the nearest one."""
         views = self.views
         width = max(1, round(views.camera.width * height / views.camera.height))
         area = lambda x: interpolate(x.permute(0, 3, 1, 2), (height, width), mode="area").permute(0, 2, 3, 1)
         alpha = area(views.alpha)
         color = area(views.color * views.alpha) / alpha.clamp(min=1e-4)
         valid = None if views.valid is None else area(views.valid.float()) > 0.999
-        return Views(views.camera.resized(height, width), color, alpha, views.names, valid)
+        nearest = lambda x: None if x is None else interpolate(
+            x.permute(0, 3, 1, 2), (height, width), mode="nearest-exact").permute(0, 2, 3, 1)
+        return Views(views.camera.resized(height, width), color, alpha, views.names, valid, nearest(views.depth),
+                     nearest(views.normal))
 
 
 def around(alpha: Float[Tensor, "B H W 1"], margin: int) -> Bool[Tensor, "B H W 1"]:
