@@ -2,12 +2,14 @@
 from typing import Literal
 
 import torch
+from jaxtyping import Bool, Float
 from pydantic import Field
 from torch import Tensor
 
 from asset3d.errors import EmptySurface, InputError
 from asset3d.ops.marching_tets import marching_tets_dense
 from asset3d.registry import register
+from asset3d.representation._field import require_surface
 from asset3d.representation.base import Representation
 from asset3d.representation.tet_mesh import TetMesh, TetMeshConfig
 from asset3d.scene.mesh import Mesh
@@ -27,6 +29,8 @@ class ConvertConfig(StageConfig):
 
 @register("stage", ConvertConfig)
 class Convert(Stage):
+    """Finds the surface of a field, as a tetrahedral mesh to go on fitting or as a plain mesh with vertex colours."""
+
     reads = ("representation",)
     writes = ("representation", "mesh")
 
@@ -45,9 +49,11 @@ class Convert(Stage):
         if self.config.to == "mesh":
             mesh = self.source.mesh() if isinstance(self.source, TetMesh) else field_mesh(
                 self.source, self.config.resolution)
+            if not len(mesh.faces):
+                raise EmptySurface(f"stage '{self.context.name}': the surface vanished while it was fitted; lower the "
+                                   "learning rate of the stage before, or check the masks of the views")
             self.made = {"vertices": mesh.vertices, "faces": mesh.faces, "colors": mesh.colors}
             return {"faces": float(len(mesh.faces))}
-        self.made = {}
         return {}
 
     def finish(self) -> dict[str, Representation | Mesh]:
@@ -64,7 +70,10 @@ class Convert(Stage):
 
 @torch.no_grad()
 def field_mesh(field, resolution: int) -> Mesh:
-    """The zero level of `field.evaluate` on a grid over [-0.5, 0.5]^3, a little wider, with vertex colours."""
+    """The zero level of `field.evaluate` on a grid over [-0.5, 0.5]^3, a little wider, with vertex colours.
+
+    Cells that the field's occupancy grid does not allow, far outside of the visual hull, count as empty.
+    """
     n = resolution + 3
     reach = 0.5 + 1 / resolution
     device = next(field.parameters()).device
@@ -82,16 +91,8 @@ def field_mesh(field, resolution: int) -> Mesh:
     return Mesh(vertices, faces, colors=field.evaluate_color(vertices))
 
 
-def near_hull(field, points: Tensor) -> Tensor:
+def near_hull(field, points: Float[Tensor, "N 3"]) -> Bool[Tensor, "N"]:
     """False where the field was never trained: outside the cells that its occupancy grid allows."""
     n = field.occupancy.resolution
     cell = ((points + 0.5) * n).long().clamp(0, n - 1)
     return field.occupancy.allowed[cell[:, 0], cell[:, 1], cell[:, 2]]
-
-
-def require_surface(value: Tensor) -> None:
-    """Refuse values without a change of sign."""
-    low, high = float(value.min()), float(value.max())
-    if not low < 0 < high:
-        raise EmptySurface(f"the field has no surface: its values lie in [{low:.4g}, {high:.4g}] and never cross 0; "
-                           "train it for more steps, or check the masks of the views")

@@ -1,6 +1,7 @@
 """Measure an asset: its renders beside photos, its surface beside the true one, and a turntable for the report."""
 from pathlib import Path
 from typing import Annotated, Any, Literal
+from zipfile import BadZipFile
 
 import numpy as np
 import torch
@@ -33,8 +34,8 @@ class EvaluateConfig(StageConfig):
     metric: list[Annotated[Config, OneOf("metric")]] = [PsnrConfig(), SsimConfig(), IouConfig(), ChamferConfig()]
     """What to measure."""
     surface: InputPath | None = None
-    """Points and normals of the true surface (.npz), in the frame of the views, for the metrics that compare surfaces; by
-    default the `surface_points.npz` of the view set, where it has one."""
+    """Points and normals of the true surface (.npz), in the frame of the views, for the metrics that compare surfaces;
+    by default the `surface_points.npz` of the view set, where it has one."""
     turntable_frames: int = Field(60, ge=0, le=720)
     """Pictures of the turning object; 0 for none."""
     turntable_size: int = Field(320, ge=32, le=4096, multiple_of=2)
@@ -45,13 +46,14 @@ def read_surface(path: Path, frame: Frame) -> Surface:
     """The true surface, moved into the inside frame.
 
     Raises:
-        InputError: The file lacks `points` or `normals`, (P, 3) each.
+        InputError: The file is no .npz, or lacks `points` or `normals`, (P, 3) each.
     """
     try:
         with np.load(path, allow_pickle=False) as data:
             points, normals = (torch.from_numpy(data[key].astype(np.float32)) for key in ("points", "normals"))
-    except (OSError, ValueError, KeyError) as error:
-        raise InputError(f"{path}: not a surface: {error}; it must be an .npz file with `points` and `normals`") from None
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, BadZipFile) as error:
+        raise InputError(f"{path}: not a surface: {error}; it must be an .npz file with `points` and "
+                         "`normals`") from None
     if points.ndim != 2 or points.shape[1] != 3 or points.shape != normals.shape or not len(points):
         raise InputError(f"{path}: `points` and `normals` must both be (P, 3), got {tuple(points.shape)} and "
                          f"{tuple(normals.shape)}")
@@ -87,7 +89,8 @@ class Evaluate(Stage):
 
     def start(self, views: ViewSet, asset: Mesh) -> int:
         if asset.uvs is None or asset.material is None or asset.material.base_color is None:
-            raise InputError(f"stage '{self.context.name}': the asset has no texture; put a stage of type texture before")
+            raise InputError(f"stage '{self.context.name}': the asset has no texture; put a stage of type "
+                             "texture before")
         self.views, self.asset, self.device = views, asset, asset.vertices.device
         self.judged = views.train if views.test is None else views.test
         self.metrics: list[Metric] = [component("metric", config.type)(config) for config in self.config.metric]

@@ -1,6 +1,7 @@
 """Posed pictures of a procedural object, for trying things out without photos of one's own."""
 import shutil
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import Field
@@ -45,5 +46,5 @@ class SampleViews(Stage):
         return {"views": load_view_set(self._folder).to(self.context.device)}
 
     @property
-    def _folder(self):
+    def _folder(self) -> Path:
         return self.context.folder / "views"

@@ -6,6 +6,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
+from asset3d.errors import InputError
 from asset3d.loss.laplacian import Laplacian, LaplacianConfig
 from asset3d.loss.mask import Mask, MaskConfig
 from asset3d.loss.photometric import Photometric, PhotometricConfig
@@ -16,10 +17,10 @@ from asset3d.scene.decimate import decimate
 from asset3d.scene.material import Material
 from asset3d.scene.mesh import Mesh
 from asset3d.scene.mesh_cleanup import arrays, clean_mesh
-from asset3d.scene.normal_map import bake_normal_map
-from asset3d.scene.tangents import with_tangents
 from asset3d.scene.mesh_topology import face_normals
 from asset3d.scene.nearest import NearestOnSurface
+from asset3d.scene.normal_map import bake_normal_map
+from asset3d.scene.tangents import with_tangents
 from asset3d.scene.texels import dilate, texel_map
 from asset3d.scene.unwrap import unwrap
 from asset3d.scene.views import ViewSet
@@ -54,6 +55,9 @@ class Texture(Stage):
     writes = ("asset",)
 
     def start(self, mesh: Mesh, views: ViewSet) -> int:
+        if mesh.colors is None:
+            raise InputError(f"stage '{self.context.name}': the mesh has no vertex colours to start the texture from; a stage "
+                             "of type convert gives them")
         self.dense, self.views = mesh, views.train
         self.fit: Fit | None = None
         self.normal_map: Tensor | None = None
@@ -126,7 +130,7 @@ class Texture(Stage):
         size = self.config.texture_size
         self._begin_fit(Mesh(state["low.vertices"], state["low.faces"], uvs=state["low.uvs"]),
                         state["low.vertices"].new_zeros(size, size, 3))
-        self.fit.load_state({name[4:]: value for name, value in state.items() if name.startswith("fit.")})
+        self.fit.load_state({name.removeprefix("fit."): value for name, value in state.items() if name.startswith("fit.")})
         self.normal_map = state.get("normal_map")
 
 
