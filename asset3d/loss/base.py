@@ -2,8 +2,7 @@
 from abc import ABC, abstractmethod
 from typing import Annotated
 
-import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from asset3d.registry import Config
@@ -32,8 +31,8 @@ class Loss(nn.Module, ABC):
         """The term, without its weight."""
 
 
-def mean_over(value: Float[Tensor, "... C"], mask: Tensor | None) -> Float[Tensor, ""]:
-    """Mean of all numbers, or of those whose pixel is in the mask."""
+def mean_over(value: Float[Tensor, "... C"], mask: Bool[Tensor, "... 1"] | None) -> Float[Tensor, ""]:
+    """Mean of all numbers, or of those whose pixel is in the mask; 0 for an empty mask."""
     if mask is None:
         return value.mean()
     mask = mask.to(value.dtype)
@@ -41,14 +40,18 @@ def mean_over(value: Float[Tensor, "... C"], mask: Tensor | None) -> Float[Tenso
 
 
 def needed(rendering: Rendering, name: str, loss: str) -> Tensor:
-    """A by-product that the renderer must have given."""
+    """A by-product that the renderer must have given.
+
+    Raises:
+        ValueError: It did not.
+    """
     if name not in rendering.extras:
         raise ValueError(f"loss '{loss}' needs a renderer that gives '{name}'; this one gives "
                          f"{sorted(rendering.extras) or 'nothing'}")
     return rendering.extras[name]
 
 
-def surface_mask(rendering: Rendering, target: Target) -> Float[torch.Tensor, "... 1"]:
+def surface_mask(rendering: Rendering, target: Target) -> Bool[Tensor, "... 1"]:
     """Pixels that both sides call object."""
     mask = (target.alpha > 0.5) & (rendering.alpha.detach() > 0.5)
     return mask if target.valid is None else mask & target.valid

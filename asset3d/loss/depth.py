@@ -1,7 +1,6 @@
 """Differences between rendered and given depth."""
 from typing import Literal
 
-import torch
 from jaxtyping import Float
 from torch import Tensor
 

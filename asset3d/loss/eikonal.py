@@ -15,6 +15,8 @@ class EikonalConfig(LossConfig):
 
 @register("loss", EikonalConfig)
 class Eikonal(Loss):
+    """Mean squared difference of the length of the distance's gradient from 1."""
+
     def forward(self, rendering: Rendering, target: Target, step: int) -> Float[Tensor, ""]:
         gradient = needed(rendering, "sdf_gradient", "eikonal")
         length = (gradient.square().sum(-1) + 1e-12).sqrt()  # finite derivative at 0

@@ -18,6 +18,8 @@ class MaskConfig(LossConfig):
 
 @register("loss", MaskConfig)
 class Mask(Loss):
+    """Difference between the rendered alpha and the mask."""
+
     def forward(self, rendering: Rendering, target: Target, step: int) -> Float[Tensor, ""]:
         if self.config.difference == "l2":
             return mean_over((rendering.alpha - target.alpha).square(), target.valid)

@@ -27,6 +27,8 @@ class PhotometricConfig(LossConfig):
 
 @register("loss", PhotometricConfig)
 class Photometric(Loss):
+    """Difference between rendered and photographed colours, both in front of the same background."""
+
     def begin(self, views: Views) -> None:
         if self.config.exposure:
             self.log_gain = nn.Parameter(torch.zeros(len(views), device=views.color.device))

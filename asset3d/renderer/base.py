@@ -10,6 +10,9 @@ from asset3d.representation.base import Representation
 from asset3d.scene.camera import Camera
 from asset3d.scene.rendering import Rendering
 
+RAYS_AT_ONCE = 1 << 14
+"""Rays of a whole image that are rendered together: what bounds the memory."""
+
 
 @dataclass(frozen=True)
 class Rays:
@@ -45,9 +48,6 @@ class Renderer(Protocol):
 
     def render(self, representation: Representation, camera: Camera) -> Rendering:
         """Render whole images, (B, H, W, C)."""
-
-
-RAYS_AT_ONCE = 1 << 14
 
 
 def render_in_chunks(render_rays, camera: Camera) -> Rendering:

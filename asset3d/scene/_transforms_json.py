@@ -26,7 +26,6 @@ from asset3d.scene.image import image_size
 MAX_JSON_BYTES = 64 * 2**20
 MAX_FRAMES = 10_000
 CAMERA_MODELS = {"PINHOLE", "SIMPLE_PINHOLE", "SIMPLE_RADIAL", "RADIAL", "OPENCV", "OPENCV_FISHEYE"}
-SPLITS = {"train": "train", "test": "test", "val": "val"}
 
 
 def read_transforms(path: Path) -> tuple[list[Photo], str]:
