@@ -1,4 +1,6 @@
 """The fitting loop: it converges, resumes to the bit, and survives non-finite losses."""
+from dataclasses import replace
+
 import pytest
 import torch
 from torch import nn
@@ -11,7 +13,7 @@ from asset3d.representation._occupancy import OccupancyGrid
 from asset3d.representation.base import Representation
 from asset3d.scene.camera import orbit
 from asset3d.scene.views import Views
-from asset3d.stage._fit import Fit, FitConfig
+from asset3d.stage._fit import Fit, FitConfig, names_of
 from asset3d.stage._sampling import ImageSampler, RaySampler
 from asset3d.stage.base import Context
 
@@ -112,14 +114,27 @@ def test_a_roll_back_survives_a_resume(tmp_path):
 
 def test_it_gives_up_and_names_the_loss(tmp_path):
     fit = make(tmp_path, poison(set(range(60))), roll_backs=3)
-    with pytest.raises(Diverged, match=r"stage 'fit', step 3: loss 'mask' is not finite"):
+    with pytest.raises(Diverged, match=r"stage 'fit', step 3: loss 'mask' is not finite, and 3 times before") as caught:
         run(fit, range(60))
+    assert caught.value.term == "loss 'mask'" and caught.value.step == 3
 
 
 def test_a_non_finite_gradient_is_noticed(tmp_path):
-    fit = make(tmp_path, lambda name, step, value: value + (fit.representation.radius * 0).sqrt() if step == 12 else value)
-    run(fit, range(14))
-    assert fit.failures == 1
+    for of in (lambda fit: fit.representation.radius, lambda fit: fit.losses[0].log_gain[0]):
+        fit = make(tmp_path, lambda name, step, value: value + (of(fit) * 0).sqrt() if step == 12 else value)
+        run(fit, range(14))
+        assert fit.failures == 1
+
+
+def test_two_losses_of_one_type_both_count(tmp_path):
+    fit, without = make(tmp_path), make(tmp_path)
+    without.step(0)
+    fit.losses.append(Mask(MaskConfig(weight=3, difference="cross_entropy")))
+    fit.names = names_of(fit.losses)
+    told = fit.step(0)
+    assert told.keys() == {"photometric", "mask", "mask_2"} and told["mask"] != told["mask_2"]
+    slope, alone = (each.representation.radius.grad for each in (fit, without))
+    assert abs(float(slope - alone)) > 0.1 * abs(float(alone))
 
 
 def test_every_round_of_images_shows_each_view_once():
@@ -138,6 +153,15 @@ def test_smaller_images_keep_edges_free_of_the_background():
     inside = target.alpha[..., 0] > 0.05
     want = torch.sigmoid(torch.tensor([0.8, -0.6, 0.2]))
     assert (target.color[inside] - want).abs().max() < 1e-2
+
+
+def test_smaller_depths_and_normals_are_samples_of_the_large_ones():
+    given = views()
+    normal = torch.nn.functional.one_hot(torch.arange(32) % 3, 3).float().expand(4, 32, 32, 3)
+    full = replace(given, depth=torch.arange(1024.0).reshape(1, 32, 32, 1).expand(4, -1, -1, -1), normal=normal)
+    _, target = ImageSampler(full).draw(2, 0, 8, torch.ones(3), lambda r: torch.Generator().manual_seed(r))
+    assert torch.equal(target.depth[0, :, :, 0], full.depth[0, 2::4, 2::4, 0])
+    assert (target.normal.norm(dim=-1) == 1).all()
 
 
 def test_most_rays_meet_the_object():
