@@ -44,7 +44,7 @@ class HashGridEncoding(nn.Module):
 
 
 def mlp(widths: list[int], generator: torch.Generator, activation: Callable[[], nn.Module] = nn.ReLU) -> nn.Sequential:
-    """A fully connected network with He-initialised weights drawn from `generator`, biases 0; the last layer is linear."""
+    """A fully connected network with He-initialised weights drawn from `generator`; biases start at 0."""
     layers: list[nn.Module] = []
     for i, (n_in, n_out) in enumerate(zip(widths, widths[1:])):
         layer = nn.utils.skip_init(nn.Linear, n_in, n_out)  # its own start would draw from the global generator

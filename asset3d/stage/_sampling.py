@@ -78,8 +78,10 @@ class ImageSampler:
         return self._order
 
     def _resize(self, height: int) -> Views:
-        """All views in another size, by averaging; colours are weighted with alpha. Of depths and normals, which must not
-        be mixed at edges, each pixel gets the nearest one."""
+        """All views in another size, by averaging; colours are weighted with alpha.
+
+        Of depths and normals, which must not be mixed at edges, each pixel gets the nearest one.
+        """
         views = self.views
         width = max(1, round(views.camera.width * height / views.camera.height))
         area = lambda x: interpolate(x.permute(0, 3, 1, 2), (height, width), mode="area").permute(0, 2, 3, 1)

@@ -40,8 +40,8 @@ class Optimize(Stage):
             return
         made_by = component("representation", config.representation.type).made_by
         if made_by:
-            raise InputError(f"stage '{config.name or config.type}': a {config.representation.type} cannot be started from "
-                             f"nothing; put a stage {made_by} before and leave `representation` out")
+            raise InputError(f"stage '{config.name or config.type}': a {config.representation.type} cannot be started "
+                             f"from nothing; put a stage {made_by} before and leave `representation` out")
 
     def start(self, views: ViewSet, representation: Representation | None = None) -> int:
         config, context = self.config, self.context

@@ -56,8 +56,8 @@ class Texture(Stage):
 
     def start(self, mesh: Mesh, views: ViewSet) -> int:
         if mesh.colors is None:
-            raise InputError(f"stage '{self.context.name}': the mesh has no vertex colours to start the texture from; a stage "
-                             "of type convert gives them")
+            raise InputError(f"stage '{self.context.name}': the mesh has no vertex colours to start the texture from; "
+                             "a stage of type convert gives them")
         self.dense, self.views = mesh, views.train
         self.fit: Fit | None = None
         self.normal_map: Tensor | None = None
