@@ -100,8 +100,10 @@ def read_run(folder: Path) -> RunRecord:
     log = events.read(folder / "events.jsonl") if (folder / "events.jsonl").is_file() else []
     curves = events.metrics_over_steps(folder / "events.jsonl") if log else {}
     name = re.search(r"(?m)^name:\s*[\"']?([^\s\"'#]+)", recipe)
-    run = RunRecord(folder.resolve().name, name.group(1) if name else folder.name, recipe=recipe,
-                    manifest=read_json(result / "manifest.json"))
+    called, recipe_name = folder.resolve().name, name.group(1) if name else folder.name
+    if re.fullmatch(r"[\d_-]+", called):  # a time, which is the name of a folder that nobody named
+        called = recipe_name
+    run = RunRecord(called, recipe_name, recipe=recipe, manifest=read_json(result / "manifest.json"))
     run.version = _version()
     _follow(run, log)
     for stage in run.stages:

@@ -33,6 +33,10 @@ def test_of_a_step_done_twice_the_later_counts(run_folder):
     assert judge.series["psnr"] == [(0, 20.0), (1, 30.0)]
 
 
+def test_a_folder_named_by_the_time_shows_the_recipe_s_name(run_folder):
+    assert read_run(run_folder.rename(run_folder.with_name("2026-11-20_15-38-37"))).name == "demo"
+
+
 def test_numbers_of_views_are_no_curve(run_folder):
     text = write_report(run_folder).read_text("utf-8")
     assert re.findall(r'<text class="name"[^>]*>([^<]*)<', text) == ["photometric"] and "<span>PSNR 30</span>" in text
