@@ -65,7 +65,7 @@ quickstart: setup
 .PHONY: docs
 docs: setup
 	$(RUN) -m asset3d.schema docs/recipe.schema.json
-	$(RUN) docs/make_reference.py
+	$(RUN) docs/make_reference.py docs/recipes.md
 
 # ---- tests ----------------------------------------------------------------------------------------------------------
 

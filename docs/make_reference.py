@@ -1,14 +1,14 @@
-"""Write docs/recipes.md, the reference of all that a recipe may say, from the components: python docs/make_reference.py."""
+"""The reference of all that a recipe may say, from the components: python docs/make_reference.py [docs/recipes.md]."""
 import inspect
 import json
+import sys
 from pathlib import Path
 
 from asset3d import registry
 from asset3d.recipe import Recipe
 
-TARGET = Path(__file__).with_name("recipes.md")
 HEAD = """# Recipe reference
-Written by `python docs/make_reference.py` from the components that are installed; do not edit.
+Written by `make docs` from the components that are installed; do not edit.
 
 A recipe is a YAML file; [concepts](concepts.md) explains how its parts play together. Numbers in brackets are the range
 that is allowed. Where a type says "over steps", a value may change: `{0: 64, 1500: 128}` holds each value until the next
@@ -103,4 +103,7 @@ def kind_of(field: dict, definitions: dict) -> str:
 
 
 if __name__ == "__main__":
-    TARGET.write_text(text(), "utf-8")
+    if len(sys.argv) > 1:
+        Path(sys.argv[1]).write_text(text(), "utf-8")
+    else:
+        print(text(), end="")
