@@ -3,10 +3,11 @@
     python benchmarks/real_photos.py VIEWS_DIR --score score_glb.py [--photo BACKGROUND.jpg] [--only KIND] [key=value ...]
 
 Makes the variants of tests/photo_variants.py of a view set (masks_only, white_background, photo_background, exposure,
-colmap), reconstructs each and the original with the same settings, and prints the loss of PSNR on the original's test
-views. A finished run is not repeated.
+colmap), reconstructs each and the original with the same settings, and prints the loss of PSNR on the original's
+test views. A finished run is not repeated.
 """
 import argparse
+import shutil
 import sys
 from pathlib import Path
 
@@ -14,6 +15,16 @@ from quality import reconstruct, score
 
 sys.path.append(str(Path(__file__).parent.parent / "tests"))
 import photo_variants  # noqa: E402
+
+
+def variant(kind: str, source: Path, target: Path, **options) -> Path:
+    """The view set `target`, made from `source` unless it is there; written beside and renamed when it is whole."""
+    if not target.exists():
+        partial = target.with_name(f".partial-{target.name}")
+        shutil.rmtree(partial, ignore_errors=True)
+        photo_variants.KINDS[kind](source, partial, **options)
+        partial.rename(target)
+    return target
 
 
 def main() -> None:
@@ -30,10 +41,8 @@ def main() -> None:
         folder.mkdir(parents=True, exist_ok=True)
         views = given.views
         if kind != "original":
-            views = folder / "views"
             options = {"photo": given.photo} if kind == "photo_background" else {}
-            if not views.exists():
-                photo_variants.KINDS[kind](given.views, views, **options)
+            views = variant(kind, given.views, folder / "views", **options)
         figures[kind] = score(given.score, reconstruct(views, folder, overrides)[0], given.views)["psnr"]
         print(f"{given.views.name} {kind}: {figures[kind]:.2f} dB, "
               f"{figures[kind] - figures.get('original', figures[kind]):+.2f} dB against the original", flush=True)

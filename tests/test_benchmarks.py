@@ -5,8 +5,11 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
+
+import asset3d
 
 FOLDER = Path(__file__).parents[1] / "benchmarks"
 
@@ -50,6 +53,75 @@ def test_tiny_shapes(load, monkeypatch, capsys):
     monkeypatch.setattr(sys, "argv", ["tiny_shapes.py", "--device", "cpu"])
     load("tiny_shapes").main()
     assert capsys.readouterr().out.count(": done") == 4
+
+
+def test_memory_of_a_command_is_its_own(load, tmp_path):
+    """The peak of one that takes little does not begin at that of this process, nor of the command before."""
+    measure = FOLDER / "measure.py"
+
+    def peak(code):
+        subprocess.run([sys.executable, measure, tmp_path / "cost.json", sys.executable, "-c", code], check=True)
+        return json.loads((tmp_path / "cost.json").read_text())["peak_gib"]
+
+    ballast = b"." * 2**27
+    assert 0.25 <= peak("b'.' * 2**28") < 0.3
+    assert peak("pass") < 0.05
+    failed = subprocess.run([sys.executable, measure, tmp_path / "none.json", "false"])
+    assert failed.returncode == 1 and not (tmp_path / "none.json").exists() and len(ballast) == 2**27
+
+
+def test_finished_scores_are_kept(load, tmp_path, monkeypatch):
+    quality, made = load("quality"), []
+    monkeypatch.setattr(quality, "score", lambda scorer, glb, views: {"psnr": 30.0})
+    for _ in range(2):
+        assert quality.scored_once(tmp_path / "kept.json", None, None, lambda: made.append("glb")) == {"psnr": 30.0}
+    assert made == ["glb"]
+
+
+def test_texture_of_the_true_geometry_is_fitted_as_in_the_recipe(load, tmp_path, monkeypatch):
+    """The recipe's own steps, an override, and nothing that moves or removes a vertex."""
+    trimesh = pytest.importorskip("trimesh")
+    from asset3d.scene import views
+    from asset3d.stage import texture
+
+    seen = []
+
+    class Stop(Exception):
+        pass
+
+    def start(stage, mesh, views):
+        seen.append(stage.config)
+        raise Stop
+
+    trimesh.creation.box().export(tmp_path / "true.glb")
+    monkeypatch.setattr(views, "load_view_set", lambda folder: SimpleNamespace(frame=views.Frame((0.0, 0.0, 0.0), 1.0)))
+    monkeypatch.setattr(texture.Texture, "start", start)
+    with pytest.raises(Stop):
+        load("quality").texture_only(tmp_path, tmp_path / "true.glb", tmp_path, ["texture_size=256"])
+    recipe = asset3d.load_recipe("reconstruct", [f"views={tmp_path}"])
+    own = next(stage for stage in recipe.stage if stage.name == "texture")
+    assert seen == [own.model_copy(update={"vertex_learning_rate": 0.0, "normal_map": False, "faces": 2_000_000,
+                                           "texture_size": 256})]
+
+
+def test_a_variant_of_photos_is_whole_or_absent(load, tmp_path, monkeypatch):
+    load("quality")
+    real_photos = load("real_photos")
+
+    def write(source, target):
+        target.mkdir()
+        (target / "000.png").write_text("half")
+        if source is None:
+            raise KeyboardInterrupt
+        (target / "001.png").write_text("whole")
+
+    monkeypatch.setitem(real_photos.photo_variants.KINDS, "exposure", write)
+    with pytest.raises(KeyboardInterrupt):
+        real_photos.variant("exposure", None, tmp_path / "views")
+    assert not (tmp_path / "views").exists()
+    for _ in range(2):
+        views = real_photos.variant("exposure", tmp_path, tmp_path / "views")
+    assert [path.name for path in sorted(tmp_path.rglob("*"))] == ["views", "000.png", "001.png"] and views.is_dir()
 
 
 def gpu_script(**environment):
