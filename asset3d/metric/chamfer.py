@@ -26,13 +26,11 @@ def visible_surface(
     corners = vertices[faces]
     normals = torch.linalg.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
     normals = torch.nn.functional.normalize(normals, dim=-1)
-    homogeneous = torch.cat([vertices, torch.ones_like(vertices[:, :1])], -1)
     faces32 = faces.to(torch.int32).contiguous()
     points, facing = [], []
     for view in range(len(camera)):
         one = camera[view]
-        clip = (homogeneous @ one.clip_from_world()[0].T)[None].contiguous()
-        seen = rasterize(clip, faces32, (one.height, one.width))[0][0, ::stride, ::stride].reshape(-1, 4)
+        seen = rasterize(one.clip_positions(vertices), faces32, (one.height, one.width))[0][0, ::stride, ::stride].reshape(-1, 4)
         seen = seen[seen[:, 3] > 0]
         triangle = seen[:, 3].long() - 1
         weight = torch.stack([seen[:, 0], seen[:, 1], 1 - seen[:, 0] - seen[:, 1]], -1)

@@ -5,7 +5,7 @@ import torch
 from jaxtyping import Float
 from pydantic import Field
 from torch import Tensor
-from torch.nn.functional import avg_pool2d, normalize, pad
+from torch.nn.functional import avg_pool2d, normalize
 
 from asset3d.ops.triangle import antialias, interpolate, rasterize, texture
 from asset3d.registry import Config, register
@@ -39,7 +39,7 @@ class MeshRenderer(Renderer):
         factor = self.config.supersample
         fine = camera.resized(camera.height * factor, camera.width * factor) if factor > 1 else camera
         vertices, faces = representation.surface()
-        clip = pad(vertices, (0, 1), value=1.0) @ fine.clip_from_world().transpose(1, 2)
+        clip = fine.clip_positions(vertices)
         faces32 = faces.int()
         rast, rast_db = rasterize(clip, faces32, (fine.height, fine.width))
         covered = rast[..., 3:] > 0

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 import torch
 from jaxtyping import Float
 from torch import Tensor
+from torch.nn.functional import normalize, pad
 
 
 @dataclass(frozen=True)
@@ -58,7 +59,7 @@ class Camera:
         fx, fy, cx, cy = self.intrinsics[:, None].unbind(-1)
         x, y = (pixels[..., 0] - cx) / fx, -(pixels[..., 1] - cy) / fy
         local = torch.stack([x, y, -torch.ones_like(x)], -1)
-        return torch.nn.functional.normalize(local @ self.camera_to_world[:, :3, :3].transpose(1, 2), dim=-1)
+        return normalize(local @ self.camera_to_world[:, :3, :3].transpose(1, 2), dim=-1)
 
     def rays(self) -> tuple[Float[Tensor, "B H W 3"], Float[Tensor, "B H W 3"]]:
         """Origins and unit directions through every pixel centre."""
@@ -86,6 +87,10 @@ class Camera:
         out[:, 2, 2], out[:, 2, 3] = (far + near) / (near - far), 2 * far * near / (near - far)
         out[:, 3, 2] = -1
         return out @ self.world_to_camera()
+
+    def clip_positions(self, vertices: Float[Tensor, "V 3"]) -> Float[Tensor, "B V 4"]:
+        """World points in the clip space of `clip_from_world`, of each camera; what `ops.triangle.rasterize` takes."""
+        return pad(vertices, (0, 1), value=1.0) @ self.clip_from_world().transpose(1, 2)
 
 
 def orbit(azimuth, elevation, distance, fov, height: int, width: int | None = None) -> Camera:

@@ -8,7 +8,6 @@ import torch
 from jaxtyping import Float
 from pydantic import Field
 from torch import Tensor
-from torch.nn.functional import pad
 
 from asset3d.errors import InputError
 from asset3d.metric.base import Comparison, Metric, Surface
@@ -67,7 +66,7 @@ def draw_plainly(asset: Mesh, camera: Camera) -> tuple[Float[Tensor, "B H W 3"],
     are those that a ray caster without any code of ours finds.
     """
     fine = camera.resized(2 * camera.height, 2 * camera.width)
-    clip = pad(asset.vertices, (0, 1), value=1.0) @ fine.clip_from_world().transpose(1, 2)
+    clip = fine.clip_positions(asset.vertices)
     faces = asset.faces.int()
     rast, _ = rasterize(clip, faces, (fine.height, fine.width))
     covered = (rast[..., 3:] > 0).to(clip.dtype)

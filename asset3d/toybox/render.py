@@ -11,11 +11,6 @@ BATCH = 8
 """Views rasterized together: what bounds the memory."""
 
 
-def _clip(mesh: Mesh, camera: Camera) -> Float[Tensor, "B V 4"]:
-    homogeneous = torch.cat([mesh.vertices, torch.ones_like(mesh.vertices[:, :1])], -1)
-    return homogeneous @ camera.clip_from_world().transpose(1, 2)
-
-
 def _pooled(image: Float[Tensor, "B H W C"], factor: int) -> Tensor:
     b, h, w, c = image.shape
     return image.reshape(b, h // factor, factor, w // factor, factor, c).mean((2, 4))
@@ -24,7 +19,7 @@ def _pooled(image: Float[Tensor, "B H W C"], factor: int) -> Tensor:
 def _color(mesh: Mesh, camera: Camera, faces: Tensor, supersample: int) -> tuple[Tensor, Tensor]:
     """Straight colours and alpha, both averaged over `supersample`² samples per pixel."""
     size = (camera.height * supersample, camera.width * supersample)
-    rast, _ = rasterize(_clip(mesh, camera), faces, size)
+    rast, _ = rasterize(camera.clip_positions(mesh.vertices), faces, size)
     uv, _ = interpolate(mesh.uvs[None], rast, faces)
     hit = (rast[..., 3:] > 0).to(uv.dtype)
     color = texture(mesh.material.base_color[None], uv, boundary_mode="clamp") * hit
@@ -34,7 +29,7 @@ def _color(mesh: Mesh, camera: Camera, faces: Tensor, supersample: int) -> tuple
 
 def _geometry(mesh: Mesh, camera: Camera, faces: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Depth, normal and coordinate at the pixel centres; 0 where nothing is."""
-    rast, _ = rasterize(_clip(mesh, camera), faces, (camera.height, camera.width))
+    rast, _ = rasterize(camera.clip_positions(mesh.vertices), faces, (camera.height, camera.width))
     attributes, _ = interpolate(torch.cat([mesh.vertices, mesh.normals], -1)[None], rast, faces)
     hit = (rast[..., 3:] > 0).to(attributes.dtype)
     coordinate, normal = attributes[..., :3] * hit, attributes[..., 3:]
