@@ -22,10 +22,7 @@ def mug(draw: Draw, model: Model) -> str:
     outside = rounded([(0, 0), (foot, 0), (radius, height * 0.35), (radius * flare, height)], 0.08)
     inside = rounded([(radius * flare - wall, height), (radius - wall, height * 0.35), (foot - wall, wall + 0.02),
                       (0, wall + 0.02)], 0.08)
-    rim_angle = np.linspace(0, np.pi, 7)[1:-1]
-    rim = np.column_stack(
-        [radius * flare - wall / 2 + wall / 2 * np.cos(rim_angle), height + wall / 2 * np.sin(rim_angle)]
-    )
+    rim = _rim(radius * flare, wall, height)
     pattern, words = decorated(draw, base, accent, 1.2)
     model.add(lathe([*outside, *rim, *inside], crease=60), where(facing_axis, plain(inner), pattern))
     reach, top, low = draw.uniform(0.13, 0.17), height * 0.8, height * draw.uniform(0.2, 0.3)
@@ -46,6 +43,12 @@ def mug(draw: Draw, model: Model) -> str:
     return f"{article(base.name)} mug with {words} and {article(inner.name)} inside"
 
 
+def _rim(radius: float, wall: float, height: float) -> np.ndarray:
+    """Half a circle over the edge of a wall, from its outside at `radius` to its inside."""
+    angle = np.linspace(0, np.pi, 7)[1:-1]
+    return np.column_stack([radius - wall / 2 + wall / 2 * np.cos(angle), height + wall / 2 * np.sin(angle)])
+
+
 def vase(draw: Draw, model: Model) -> str:
     base = draw.pick(BRIGHT + PALE)
     accent = contrasting(draw, base)
@@ -53,8 +56,7 @@ def vase(draw: Draw, model: Model) -> str:
     foot, neck, lip = draw.uniform(0.12, 0.19), draw.uniform(0.07, 0.12), draw.uniform(0.12, 0.2)
     outside = curve([(foot, 0), (belly, height * where_belly), (neck, height * 0.85), (lip, height)], 34)
     wall, bottom = 0.028, 0.06
-    rim_angle = np.linspace(0, np.pi, 7)[1:-1]
-    rim = np.column_stack([lip - wall / 2 + wall / 2 * np.cos(rim_angle), height + wall / 2 * np.sin(rim_angle)])
+    rim = _rim(lip, wall, height)
     inside = [(r - wall, y) for r, y in outside[::-1] if y > bottom]
     pattern, words = decorated(draw, base, accent, 1.2)
     model.add(lathe([(0, 0), *outside, *rim, *inside, (0, bottom)], 56, crease=60),
@@ -110,45 +112,46 @@ def lamp(draw: Draw, model: Model) -> str:
     radius, top, height = draw.uniform(0.27, 0.36), draw.uniform(0.13, 0.22), draw.uniform(0.3, 0.42)
     stand = draw.uniform(0.5, 0.66)
     style = draw.pick(("slim", "bellied", "stacked"))
-    base = draw.uniform(0.18, 0.25)
+    words_of_stand = _lamp_stand(draw, model, foot, style, (draw.uniform(0.18, 0.25), stand))
+    words = _lamp_shade(draw, model, shade, (radius, top, height, stand))
+    model.add(superellipsoid((0.06, 0.075, 0.06), 1, 24, 14), plain(PALE[1]), at=(0, stand + 0.16, 0))
+    model.add(lathe([(0, 0), (0.02, 0), (0.02, height - 0.2), (0, height - 0.19)], 16), plain(METALS[0]),
+              at=(0, stand + 0.15, 0))
+    return f"a lamp with {article(shade.name)} shade with {words} and {article(words_of_stand)}"
+
+
+def _lamp_stand(draw: Draw, model: Model, foot, style: str, size) -> str:
+    """What the shade stands on: a foot and a pole, one of these with balls on it, or one turned body."""
+    base, height = size
     if style == "bellied":
-        points = curve(
-            [
-                (base * 0.7, 0.03),
-                (base * 0.95, stand * 0.3),
-                (base * 0.5, stand * 0.65),
-                (0.035, stand * 0.9),
-                (0.03, stand + 0.1),
-            ],
-            26,
-        )
-        body = [(0, 0), (base * 0.7, 0), *points, (0, stand + 0.1)]
+        points = curve([(base * 0.7, 0.03), (base * 0.95, height * 0.3), (base * 0.5, height * 0.65),
+                        (0.035, height * 0.9), (0.03, height + 0.1)], 26)
         pattern, words = decorated(draw, foot, contrasting(draw, foot, PALE))
-        model.add(lathe(body), pattern)
-        style = f"bellied {foot.name} base with {words}"
-    else:
-        model.add(lathe(rounded([(0, 0), (base, 0), (base, 0.05), (0.045, 0.085), (0.03, 0.1), (0.03, stand + 0.12),
-                                 (0, stand + 0.12)], 0.025)), plain(foot))
-        if style == "stacked":
-            for i in range(count := draw.integer(3, 4)):
-                size = 0.115 - 0.012 * i
-                model.add(superellipsoid((size, stand / count * 0.54, size), 1, 36, 16),
-                          plain(foot if i % 2 else contrasting(draw, foot, METALS + WOODS)),
-                          at=(0, 0.09 + stand / count * (i + 0.5), 0))
-        style = f"{style} {foot.name} stand"
+        model.add(lathe([(0, 0), (base * 0.7, 0), *points, (0, height + 0.1)]), pattern)
+        return f"bellied {foot.name} base with {words}"
+    model.add(lathe(rounded([(0, 0), (base, 0), (base, 0.05), (0.045, 0.085), (0.03, 0.1), (0.03, height + 0.12),
+                             (0, height + 0.12)], 0.025)), plain(foot))
+    if style == "stacked":
+        for i in range(count := draw.integer(3, 4)):
+            ball = 0.115 - 0.012 * i
+            model.add(superellipsoid((ball, height / count * 0.54, ball), 1, 36, 16),
+                      plain(foot if i % 2 else contrasting(draw, foot, METALS + WOODS)),
+                      at=(0, 0.09 + height / count * (i + 0.5), 0))
+    return f"{style} {foot.name} stand"
+
+
+def _lamp_shade(draw: Draw, model: Model, shade, size) -> str:
+    """An open cone whose lower edge is at `stand`, and the spokes that hold it; returns its pattern in words."""
+    radius, top, height, stand = size
     wall = 0.014
     outer = [(radius, stand), (top, stand + height)]
     inner = [(top - wall, stand + height), (radius - wall, stand)]
-    accent = contrasting(draw, shade)
-    pattern, words = decorated(draw, shade, accent)
+    pattern, words = decorated(draw, shade, contrasting(draw, shade))
     model.add(ring([*outer, *inner, outer[0]]), where(facing_axis, plain(PALE[1]), pattern))
-    for turn in (15, 135, 255):   # spokes hold the shade
+    for turn in (15, 135, 255):
         angle = np.radians(turn)
         end = top + (radius - top) * 0.035 / height - 0.85 * wall   # within the wall of the shade
         y = stand + height - 0.035
         path = np.linspace((0, y - 0.02, 0), (np.sin(angle) * end, y, np.cos(angle) * end), 5)
         model.add(tube(path, 0.012, 8, cap=2), plain(METALS[0]))
-    model.add(superellipsoid((0.06, 0.075, 0.06), 1, 24, 14), plain(PALE[1]), at=(0, stand + 0.16, 0))
-    model.add(lathe([(0, 0), (0.02, 0), (0.02, height - 0.2), (0, height - 0.19)], 16), plain(METALS[0]),
-              at=(0, stand + 0.15, 0))
-    return f"a lamp with {article(shade.name)} shade with {words} and {article(style)}"
+    return words

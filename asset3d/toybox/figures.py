@@ -9,7 +9,7 @@ from asset3d.toybox.draw import Draw
 from asset3d.toybox.model import Model
 from asset3d.toybox.pattern import (BRIGHT, CHARCOAL, METALS, PALE, SNOW, WHITE, WOODS, bands, contrasting, dots,
                                     gradient, plain, speckled, wedges, where, wood)
-from asset3d.toybox.shape import box, circle, curve, extrude, lathe, ring, rounded, superellipsoid, tube
+from asset3d.toybox.shape import box, circle, curve, extrude, lathe, rounded, superellipsoid, tube
 from asset3d.toybox.words import article, number
 
 
@@ -84,43 +84,53 @@ def snowman(draw: Draw, model: Model) -> str:
     y2 = y1 + low * 0.66 + middle * 0.66
     y3 = y2 + middle * 0.66 + head * 0.72
     for seed, (y, radius) in enumerate(((y1, low), (y2, middle), (y3, head))):
-        model.add(
-            superellipsoid((radius, radius * 0.94, radius), 1, 44, 24), speckled(SNOW, 40 + seed, 12, 0.1), at=(0, y, 0)
-        )
-    on = lambda radius, x, y: np.sqrt(max(radius**2 - x**2 - (y / 0.94)**2, 0))
-    coal = lambda size: superellipsoid((size, size, size), 1, 14, 10)
-    for side in (-1, 1):
-        model.add(coal(0.019), plain(CHARCOAL), at=(side * 0.05, y3 + 0.035, on(head, 0.05, 0.035)))
-    for i in range(5):
-        x, y = 0.032 * (i - 2), -0.062 + 0.008 * (i - 2)**2
-        model.add(coal(0.01), plain(CHARCOAL), at=(x, y3 + y, on(head, x, y)))
-    for i in range(draw.integer(2, 3)):
-        y = middle * (0.45 - 0.5 * i)
-        model.add(coal(0.022), plain(contrasting(draw, SNOW, (CHARCOAL, accent))), at=(0, y2 + y, on(middle, 0, y)))
+        model.add(superellipsoid((radius, radius * 0.94, radius), 1, 44, 24), speckled(SNOW, 40 + seed, 12, 0.1),
+                  at=(0, y, 0))
+    _coals(draw, model, accent, (head, y3), (middle, y2))
     nose = [(0, -0.04), (0.03, -0.03), (0.024, 0.04), (0.008, 0.14), (0, 0.146)]
-    model.add(
-        lathe(nose, 20, crease=70),
-        bands(BRIGHT[1], WOODS[3], 0.04, 0.12),
-        at=(0, y3 - 0.012, head - 0.01),
-        turn=(90, 0, 0),
-    )
-    neck = y2 + middle * 0.66
-    model.add(tube(circle(head * 0.82, 48, neck), 0.045, 16, closed=True), wedges(scarf, accent, 14))
-    end = curve(
-        [(0.06, neck + 0.005, head * 0.8), (0.09, neck - 0.06, middle + 0.03), (0.1, neck - 0.2, middle + 0.045)], 14
-    )
-    model.add(tube(end, 0.04, 16, 0.45, cap=3), bands(scarf, accent, 0.06, 0.45))
-    for side in (-1, 1):
-        start, lift = (side * middle * 0.85, y2 + 0.03, 0), draw.uniform(0.02, 0.14)
-        tip = (side * (middle + 0.22), y2 + 0.06 + lift, 0.05)
-        model.add(tube(np.linspace(start, tip, 10), np.linspace(0.018, 0.012, 10), 12, cap=2), wood(WOODS[1], 9))
-        fork = (side * (middle + 0.14), y2 + 0.052 + lift * 0.68, 0.04)
-        model.add(
-            tube(np.linspace(fork, (fork[0] + side * 0.05, fork[1] + 0.07, 0.06), 6), 0.011, 10, cap=2),
-            wood(WOODS[1], 9),
-        )
+    model.add(lathe(nose, 20, crease=70), bands(BRIGHT[1], WOODS[3], 0.04, 0.12), at=(0, y3 - 0.012, head - 0.01),
+              turn=(90, 0, 0))
+    _scarf(model, wedges(scarf, accent, 14), bands(scarf, accent, 0.06, 0.45), (head, middle, y2 + middle * 0.66))
+    _twigs(draw, model, (middle, y2))
     words = _hat(draw, model, hat, contrasting(draw, hat, BRIGHT), (head, y3))
     return f"a snowman with {words} and {article(scarf.name)} scarf with {accent.name} stripes"
+
+
+def _coals(draw: Draw, model: Model, accent, head, body) -> None:
+    """Eyes and a mouth on the head, buttons on the body: balls given by radius and height."""
+    coal = lambda size: superellipsoid((size, size, size), 1, 14, 10)
+    on = lambda radius, x, y: np.sqrt(max(radius**2 - x**2 - (y / 0.94)**2, 0))
+    radius, middle = head
+    for side in (-1, 1):
+        model.add(coal(0.019), plain(CHARCOAL), at=(side * 0.05, middle + 0.035, on(radius, 0.05, 0.035)))
+    for i in range(5):
+        x, y = 0.032 * (i - 2), -0.062 + 0.008 * (i - 2)**2
+        model.add(coal(0.01), plain(CHARCOAL), at=(x, middle + y, on(radius, x, y)))
+    radius, middle = body
+    for i in range(draw.integer(2, 3)):
+        y = radius * (0.45 - 0.5 * i)
+        model.add(coal(0.022), plain(contrasting(draw, SNOW, (CHARCOAL, accent))), at=(0, middle + y, on(radius, 0, y)))
+
+
+def _scarf(model: Model, around, hanging, size) -> None:
+    """A ring around the neck and one end that hangs down, each with its own pattern."""
+    head, middle, neck = size
+    model.add(tube(circle(head * 0.82, 48, neck), 0.045, 16, closed=True), around)
+    end = curve([(0.06, neck + 0.005, head * 0.8), (0.09, neck - 0.06, middle + 0.03),
+                 (0.1, neck - 0.2, middle + 0.045)], 14)
+    model.add(tube(end, 0.04, 16, 0.45, cap=3), hanging)
+
+
+def _twigs(draw: Draw, model: Model, body) -> None:
+    """Two arms, each with a fork."""
+    radius, middle = body
+    for side in (-1, 1):
+        start, lift = (side * radius * 0.85, middle + 0.03, 0), draw.uniform(0.02, 0.14)
+        tip = (side * (radius + 0.22), middle + 0.06 + lift, 0.05)
+        model.add(tube(np.linspace(start, tip, 10), np.linspace(0.018, 0.012, 10), 12, cap=2), wood(WOODS[1], 9))
+        fork = (side * (radius + 0.14), middle + 0.052 + lift * 0.68, 0.04)
+        end = (fork[0] + side * 0.05, fork[1] + 0.07, 0.06)
+        model.add(tube(np.linspace(fork, end, 6), 0.011, 10, cap=2), wood(WOODS[1], 9))
 
 
 def _hat(draw: Draw, model: Model, colour, band, size) -> str:
@@ -156,17 +166,8 @@ def rocket(draw: Draw, model: Model) -> str:
     accent = contrasting(draw, hull, BRIGHT)
     second = contrasting(draw, accent, BRIGHT + METALS)
     radius, length = draw.uniform(0.15, 0.21), draw.uniform(0.62, 0.8)
-    body = curve(
-        [
-            (radius * 0.62, 0),
-            (radius * 0.95, length * 0.25),
-            (radius, length * 0.5),
-            (radius * 0.72, length * 0.8),
-            (radius * 0.3, length),
-            (0.0, length * 1.13),
-        ],
-        36,
-    )
+    body = curve([(radius * 0.62, 0), (radius * 0.95, length * 0.25), (radius, length * 0.5),
+                  (radius * 0.72, length * 0.8), (radius * 0.3, length), (0.0, length * 1.13)], 36)
     body[-1, 0] = 0
     tip = length * draw.uniform(0.78, 0.86)
     stripes = draw.chance(0.5)
@@ -174,24 +175,38 @@ def rocket(draw: Draw, model: Model) -> str:
     model.add(lathe([(0, 0), *body], crease=70), where(lambda s: s.points[..., 1] - tip, plain(accent), lower))
     model.add(lathe(rounded([(0, 0.06), (radius * 0.4, 0.06), (radius * 0.58, -0.07), (radius * 0.46, -0.07),
                              (radius * 0.3, 0.0), (0, 0.01)], 0.01), 40), plain(METALS[0]))
-    fins = draw.pick((3, 4))
-    reach, low = draw.uniform(0.14, 0.22), draw.uniform(0.08, 0.14)
-    outline = rounded([(0, 0.02), (reach, -low), (reach + 0.03, 0.06), (0.0, 0.3)], 0.03, closed=True)
-    outline = np.concatenate([np.linspace(a, b, 3)[:-1] for a, b in zip(outline, np.roll(outline, -1, 0))])
-    for i in range(fins):
-        turn = 360 / fins * i + 45 * (fins == 4)
-        angle = np.radians(turn)
-        at = (np.cos(angle) * radius * 0.6, 0, -np.sin(angle) * radius * 0.6)
-        model.add(extrude(outline, 0.045, 0.012), plain(accent), at=at, turn=(0, turn, 0))
-    for i in range(windows := draw.integer(1, 2)):
-        y = length * (0.62 - 0.24 * i)
-        z = np.interp(y, body[:, 1], body[:, 0])
-        size = radius * (0.42 - 0.08 * i)
-        ring = np.column_stack([size * np.cos(t := np.arange(32) * 2 * np.pi / 32), size * np.sin(t), 0 * t])
-        model.add(tube(ring, size * 0.26, 12, closed=True), plain(second), at=(0, y, z - 0.012))
-        model.add(superellipsoid((size, size, 0.035), 1, 28, 14), gradient(BRIGHT[7], BRIGHT[6]), at=(0, y, z - 0.02))
+    fins = _fins(draw, model, accent, radius)
+    windows = _round_windows(draw, model, second, body, (radius, length))
     kind = f"{second.name} stripes" if stripes else f"upright {second.name} stripes"
     return (
         f"{article(hull.name)} rocket with {kind}, {number(fins)} {accent.name} fins and {number(windows)} round window"
         + "s" * (windows > 1)
     )
+
+
+def _fins(draw: Draw, model: Model, colour, radius: float) -> int:
+    """Fins around the lower end of a hull; returns how many."""
+    count = draw.pick((3, 4))
+    reach, low = draw.uniform(0.14, 0.22), draw.uniform(0.08, 0.14)
+    outline = rounded([(0, 0.02), (reach, -low), (reach + 0.03, 0.06), (0.0, 0.3)], 0.03, closed=True)
+    outline = np.concatenate([np.linspace(a, b, 3)[:-1] for a, b in zip(outline, np.roll(outline, -1, 0))])
+    for i in range(count):
+        turn = 360 / count * i + 45 * (count == 4)
+        angle = np.radians(turn)
+        at = (np.cos(angle) * radius * 0.6, 0, -np.sin(angle) * radius * 0.6)
+        model.add(extrude(outline, 0.045, 0.012), plain(colour), at=at, turn=(0, turn, 0))
+    return count
+
+
+def _round_windows(draw: Draw, model: Model, colour, body: np.ndarray, size) -> int:
+    """Framed panes one above the other in the front of a turned body; returns how many."""
+    radius, length = size
+    count = draw.integer(1, 2)
+    for i in range(count):
+        y = length * (0.62 - 0.24 * i)
+        z = np.interp(y, body[:, 1], body[:, 0])
+        pane = radius * (0.42 - 0.08 * i)
+        frame = np.column_stack([pane * np.cos(t := np.arange(32) * 2 * np.pi / 32), pane * np.sin(t), 0 * t])
+        model.add(tube(frame, pane * 0.26, 12, closed=True), plain(colour), at=(0, y, z - 0.012))
+        model.add(superellipsoid((pane, pane, 0.035), 1, 28, 14), gradient(BRIGHT[7], BRIGHT[6]), at=(0, y, z - 0.02))
+    return count

@@ -67,43 +67,51 @@ def table(draw: Draw, model: Model) -> str:
     legs = draw.pick((timber, other, draw.pick(BRIGHT)))
     grain = wood(legs, draw.integer(0, 9999)) if legs in WOODS else plain(legs)
     height, thick = draw.uniform(0.42, 0.52), draw.uniform(0.045, 0.065)
-    if draw.chance(0.4):
-        radius = draw.uniform(0.42, 0.5)
-        model.add(lathe(rounded([(0, 0), (radius, 0), (radius, thick), (0, thick)], 0.02), 64),
-                  wood(timber, draw.integer(0, 9999), axis=0), at=(0, height, 0))
-        stem = curve([(0.09, 0.05), (0.05, height * 0.3), (0.065, height * 0.6), (0.11, height + 0.015)], 16)
-        model.add(lathe([(0, 0.05), *stem, (0, height + 0.015)], 32), grain)
-        for i in range(feet := draw.integer(3, 4)):
-            angle = 2 * np.pi * i / feet
-            way = np.array([np.sin(angle), 0, np.cos(angle)])
-            path = curve([way * 0.03 + (0, 0.16, 0), way * 0.16 + (0, 0.12, 0), way * radius * 0.7 + (0, 0.035, 0)], 14)
-            model.add(tube(path, np.linspace(0.04, 0.028, 14), 14), grain)
-        shape = "round"
-    else:
-        width, depth = draw.uniform(0.9, 1.0), draw.uniform(0.45, 0.57)
-        model.add(box((width, thick, depth), 0.018, longest=0.1), wood(timber, draw.integer(0, 9999), axis=0),
-                  at=(0, height + thick / 2, 0))
-        x, z, size = width / 2 - 0.07, depth / 2 - 0.07, draw.uniform(0.055, 0.08)
-        turned = draw.chance(0.5)
-        for sx in (-1, 1):
-            for sz in (-1, 1):
-                if turned:
-                    points = curve([(size * 0.35, 0.0), (size * 0.5, height * 0.3), (size * 0.35, height * 0.55),
-                                    (size * 0.6, height * 0.8), (size * 0.6, height + 0.015)], 18)
-                    model.add(lathe([(0, 0), *points, (0, height + 0.015)], 20), grain, at=(sx * x, 0, sz * z))
-                else:
-                    model.add(box((size, height + 0.02, size), 0.01), grain, at=(sx * x, (height + 0.02) / 2, sz * z))
-        for sx in (-1, 1):
-            model.add(box((0.03, 0.08, 2 * z), 0.008), grain, at=(sx * x, height - 0.03, 0))
-        for sz in (-1, 1):
-            model.add(box((2 * x, 0.076, 0.03), 0.008), grain, at=(0, height - 0.03, sz * z))
-        shape = "square-edged"
+    shape, build = ("round", _round_table) if draw.chance(0.4) else ("square-edged", _square_table)
+    build(draw, model, timber, grain, (height, thick))
+    words = ""
     if draw.chance(0.6):
-        cloth = draw.pick(BRIGHT)
+        pot = draw.pick(BRIGHT)
         model.add(
             lathe(rounded([(0, 0), (0.07, 0), (0.1, 0.09), (0.06, 0.16), (0.075, 0.19), (0, 0.19)], 0.03), 32),
-            decorated(draw, cloth, contrasting(draw, cloth), 0.5)[0],
+            decorated(draw, pot, contrasting(draw, pot), 0.5)[0],
             at=(draw.uniform(-0.2, 0.2), height + thick - 0.006, 0.02),
         )
-        return f"{article(shape)} {timber.name} table with {legs.name} legs and {article(cloth.name)} pot on it"
-    return f"{article(shape)} {timber.name} table with {legs.name} legs"
+        words = f" and {article(pot.name)} pot on it"
+    return f"{article(shape)} {timber.name} table with {legs.name} legs{words}"
+
+
+def _round_table(draw: Draw, model: Model, timber, grain, size) -> None:
+    """A turned top on one stem with three or four feet."""
+    height, thick = size
+    radius = draw.uniform(0.42, 0.5)
+    model.add(lathe(rounded([(0, 0), (radius, 0), (radius, thick), (0, thick)], 0.02), 64),
+              wood(timber, draw.integer(0, 9999), axis=0), at=(0, height, 0))
+    stem = curve([(0.09, 0.05), (0.05, height * 0.3), (0.065, height * 0.6), (0.11, height + 0.015)], 16)
+    model.add(lathe([(0, 0.05), *stem, (0, height + 0.015)], 32), grain)
+    for i in range(feet := draw.integer(3, 4)):
+        angle = 2 * np.pi * i / feet
+        way = np.array([np.sin(angle), 0, np.cos(angle)])
+        path = curve([way * 0.03 + (0, 0.16, 0), way * 0.16 + (0, 0.12, 0), way * radius * 0.7 + (0, 0.035, 0)], 14)
+        model.add(tube(path, np.linspace(0.04, 0.028, 14), 14), grain)
+
+
+def _square_table(draw: Draw, model: Model, timber, grain, size) -> None:
+    """A board on four legs, turned or square, with rails between them."""
+    height, thick = size
+    width, depth = draw.uniform(0.9, 1.0), draw.uniform(0.45, 0.57)
+    model.add(box((width, thick, depth), 0.018, longest=0.1), wood(timber, draw.integer(0, 9999), axis=0),
+              at=(0, height + thick / 2, 0))
+    x, z, leg = width / 2 - 0.07, depth / 2 - 0.07, draw.uniform(0.055, 0.08)
+    turned = draw.chance(0.5)
+    for sx, sz in ((-1, -1), (-1, 1), (1, -1), (1, 1)):
+        if turned:
+            points = curve([(leg * 0.35, 0.0), (leg * 0.5, height * 0.3), (leg * 0.35, height * 0.55),
+                            (leg * 0.6, height * 0.8), (leg * 0.6, height + 0.015)], 18)
+            model.add(lathe([(0, 0), *points, (0, height + 0.015)], 20), grain, at=(sx * x, 0, sz * z))
+        else:
+            model.add(box((leg, height + 0.02, leg), 0.01), grain, at=(sx * x, (height + 0.02) / 2, sz * z))
+    for sx in (-1, 1):
+        model.add(box((0.03, 0.08, 2 * z), 0.008), grain, at=(sx * x, height - 0.03, 0))
+    for sz in (-1, 1):
+        model.add(box((2 * x, 0.076, 0.03), 0.008), grain, at=(0, height - 0.03, sz * z))

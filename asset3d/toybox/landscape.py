@@ -125,6 +125,7 @@ def house(draw: Draw, model: Model) -> str:
     roof = contrasting(draw, wall, BRIGHT + WOODS) if roof is wall else roof
     width, depth, height = draw.uniform(0.46, 0.54), draw.uniform(0.42, 0.48), draw.uniform(0.4, 0.48)
     rise, style = draw.uniform(0.28, 0.36), draw.pick(("brick", "plaster", "boarded"))
+    size = (width, depth, height, rise)
     seed = draw.integer(0, 9999)
     surface = {"brick": bricks(wall, PALE[2] if wall is not PALE[2] else CHARCOAL, seed),
                "plaster": speckled(wall, seed, 9, 0.15), "boarded": bands(wall, CHARCOAL, 0.06, 0.13)}[style]
@@ -132,37 +133,48 @@ def house(draw: Draw, model: Model) -> str:
                     0.012, 2, closed=True)
     gable = refine(np.concatenate([gable, gable[:1]]), 0.09)[:-1]
     model.add(extrude(gable, depth, 0.012), surface)
-    _roof(draw, model, roof, (width, depth, height, rise))
+    _roof(draw, model, roof, size)
     door, frame = contrasting(draw, wall, BRIGHT), WHITE if wall is not WHITE else WOODS[1]
     side = draw.pick((-1, 1)) * width * 0.22
-    model.add(box((0.17, 0.3, 0.04), 0.01), plain(frame), at=(side, 0.139, depth / 2))
-    model.add(box((0.13, 0.27, 0.05), 0.01), wood(door, draw.integer(0, 9999)), at=(side, 0.1345, depth / 2 + 0.006))
-    model.add(
-        superellipsoid((0.012, 0.012, 0.012), 1, 12, 8), plain(METALS[1]), at=(side + 0.042, 0.13, depth / 2 + 0.034)
-    )
-    _window(model, frame, (-1.15 * side, height * 0.55, depth / 2), 0)
-    ring = np.column_stack([0.055 * np.cos(t := np.arange(32) * np.pi / 16), 0.055 * np.sin(t), 0 * t])
-    model.add(tube(ring, 0.014, 12, closed=True), plain(frame), at=(0, height + 0.06, depth / 2 + 0.006))
-    model.add(
-        superellipsoid((0.055, 0.055, 0.02), 1, 28, 12),
-        gradient(BRIGHT[7], BRIGHT[6]),
-        at=(0, height + 0.06, depth / 2),
-    )
-    for sign in (-1, 1):
-        _window(model, frame, (sign * width / 2, height * 0.55, 0), 90 * sign)
-    _window(model, frame, (0, height * 0.55, -depth / 2), 180)
-    words = ""
-    if draw.chance(0.7):
-        x = draw.pick((-1, 1)) * width * 0.25
-        top = height + rise + 0.06
-        model.add(box((0.1, top - height, 0.1), 0.01), bricks(BRIGHT[14], PALE[2], 5, 0.06, 0.03, 0.006),
-                  at=(x, (top + height) / 2, -depth * 0.18))
-        model.add(box((0.13, 0.03, 0.13), 0.01), plain(METALS[3]), at=(x, top, -depth * 0.18))
-        words = " and a chimney"
+    _door(draw, model, door, frame, (side, depth / 2))
+    _house_windows(model, frame, -1.15 * side, size)
+    chimney = draw.chance(0.7)
+    if chimney:
+        _chimney(model, (draw.pick((-1, 1)) * width * 0.25, -depth * 0.18), (height, height + rise + 0.06))
     lawn = np.hypot(width, depth) / 2 + 0.012
     model.add(lathe(rounded([(0, -0.03), (lawn, -0.03), (lawn, 0.012), (0, 0.016)], 0.015), 56),
               speckled(draw.pick((LEAVES[0], LEAVES[2], PALE[2])), seed, 20))
+    words = " and a chimney" if chimney else ""
     return f"{article(style)} {wall.name} house with {article(roof.name)} roof, {article(door.name)} door{words}"
+
+
+def _door(draw: Draw, model: Model, colour, frame, place) -> None:
+    """A framed door with a knob in the front wall."""
+    x, z = place
+    model.add(box((0.17, 0.3, 0.04), 0.01), plain(frame), at=(x, 0.139, z))
+    model.add(box((0.13, 0.27, 0.05), 0.01), wood(colour, draw.integer(0, 9999)), at=(x, 0.1345, z + 0.006))
+    model.add(superellipsoid((0.012, 0.012, 0.012), 1, 12, 8), plain(METALS[1]), at=(x + 0.042, 0.13, z + 0.034))
+
+
+def _house_windows(model: Model, frame, front: float, size) -> None:
+    """One beside the door (at x = `front`), a round one above it, and one in each other wall."""
+    width, depth, height, _ = size
+    _window(model, frame, (front, height * 0.55, depth / 2), 0)
+    ring = np.column_stack([0.055 * np.cos(t := np.arange(32) * np.pi / 16), 0.055 * np.sin(t), 0 * t])
+    model.add(tube(ring, 0.014, 12, closed=True), plain(frame), at=(0, height + 0.06, depth / 2 + 0.006))
+    model.add(superellipsoid((0.055, 0.055, 0.02), 1, 28, 12), gradient(BRIGHT[7], BRIGHT[6]),
+              at=(0, height + 0.06, depth / 2))
+    for sign in (-1, 1):
+        _window(model, frame, (sign * width / 2, height * 0.55, 0), 90 * sign)
+    _window(model, frame, (0, height * 0.55, -depth / 2), 180)
+
+
+def _chimney(model: Model, place, heights) -> None:
+    """A brick shaft between two heights, with a cap."""
+    (x, z), (low, top) = place, heights
+    model.add(box((0.1, top - low, 0.1), 0.01), bricks(BRIGHT[14], PALE[2], 5, 0.06, 0.03, 0.006),
+              at=(x, (top + low) / 2, z))
+    model.add(box((0.13, 0.03, 0.13), 0.01), plain(METALS[3]), at=(x, top, z))
 
 
 def _roof(draw: Draw, model: Model, colour, size) -> None:
