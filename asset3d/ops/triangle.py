@@ -84,21 +84,26 @@ def interpolate(
     _check_float(op, "attributes", attributes)
     _check_batch(op, "attributes", attributes, rast)
     _check_faces(op, faces, attributes, attributes.shape[1])
-    n_attributes = attributes.shape[2]
-    chosen = range(n_attributes) if diff_attributes == "all" else list(diff_attributes or ())
-    for index in chosen:
-        if not 0 <= index < n_attributes:
-            raise ValueError(f"{op}: `diff_attributes` must be in [0, {n_attributes}), got {index}")
+    chosen = _chosen_attributes(op, diff_attributes, attributes.shape[2])
     if rast_db is None:
         if chosen:
             raise ValueError(f"{op}: `diff_attributes` needs `rast_db`, the second output of rasterize")
         rast_db = rast.new_empty(0)
     elif chosen:
         check(op, rast=(rast, "B H W 4"), rast_db=(rast_db, "B H W 4"))
-    selection = torch.tensor(list(chosen), dtype=torch.int64, device=rast.device)
+    selection = torch.tensor(chosen, dtype=torch.int64, device=rast.device)
     return torch.ops.asset3d.interpolate(
         attributes.contiguous(), rast.contiguous(), faces.contiguous(), rast_db.contiguous(), selection
     )
+
+
+def _chosen_attributes(op: str, diff_attributes: Sequence[int] | str | None, n_attributes: int) -> list[int]:
+    """Indices of the attributes whose derivatives are wanted."""
+    chosen = list(range(n_attributes) if diff_attributes == "all" else diff_attributes or ())
+    for index in chosen:
+        if not 0 <= index < n_attributes:
+            raise ValueError(f"{op}: `diff_attributes` must be in [0, {n_attributes}), got {index}")
+    return chosen
 
 
 def texture(
@@ -128,6 +133,19 @@ def texture(
     Raises:
         ValueError: a shape, a mode or a level is out of range, or a coordinate is not finite. TypeError: a dtype.
     """
+    _check_texture(tex, uv, filter_mode, boundary_mode)
+    tex, n_levels = tex.contiguous(), 1
+    if "mipmap" in filter_mode:
+        _check_footprint(uv, uv_da, filter_mode)
+        n_levels += mip_level_count(*tex.shape[1:3], max_mip_level)
+    else:
+        uv_da = uv.new_empty(0)
+    mips = torch.ops.asset3d.mip_chain(tex, n_levels)
+    modes = n_levels, FILTERS.index(filter_mode), BOUNDARIES.index(boundary_mode)
+    return torch.ops.asset3d.texture(tex, mips, uv.contiguous(), uv_da.contiguous(), *modes)
+
+
+def _check_texture(tex: Tensor, uv: Tensor, filter_mode: str, boundary_mode: str) -> None:
     op = "texture"
     check(op, tex=(tex, "_ TH TW C"), uv=(uv, "B H W 2"))
     _check_float(op, "tex", tex)
@@ -139,18 +157,14 @@ def texture(
     if not (1 <= height <= MAX_SIDE and 1 <= width <= MAX_SIDE):
         raise ValueError(f"{op}: `tex` must be 1 to {MAX_SIDE} texels high and wide, got {height} x {width}")
     _check_finite(op, uv=uv)
-    tex, n_levels = tex.contiguous(), 1
-    if "mipmap" in filter_mode:
-        if uv_da is None:
-            raise ValueError(f"{op}: `filter_mode` {filter_mode!r} needs `uv_da`, the second output of interpolate")
-        check(op, uv=(uv, "B H W 2"), uv_da=(uv_da, "B H W 4"))
-        _check_finite(op, uv_da=uv_da)
-        n_levels += mip_level_count(height, width, max_mip_level)
-    else:
-        uv_da = uv.new_empty(0)
-    mips = torch.ops.asset3d.mip_chain(tex, n_levels)
-    modes = n_levels, FILTERS.index(filter_mode), BOUNDARIES.index(boundary_mode)
-    return torch.ops.asset3d.texture(tex, mips, uv.contiguous(), uv_da.contiguous(), *modes)
+
+
+def _check_footprint(uv: Tensor, uv_da: Tensor | None, filter_mode: str) -> None:
+    op = "texture"
+    if uv_da is None:
+        raise ValueError(f"{op}: `filter_mode` {filter_mode!r} needs `uv_da`, the second output of interpolate")
+    check(op, uv=(uv, "B H W 2"), uv_da=(uv_da, "B H W 4"))
+    _check_finite(op, uv_da=uv_da)
 
 
 def mip_level_count(height: int, width: int, max_mip_level: int | None = None) -> int:

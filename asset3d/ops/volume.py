@@ -92,6 +92,14 @@ def march_rays(
         offsets = torch.full_like(origins[:, 0], 0.5)
     lower, upper = _corners(origins, lower, upper)
     _check_rays("march_rays", origins, directions, lower, upper, offsets=(offsets, "R"))
+    _check_march(occupancy, origins, step, max_samples)
+    tensors = (origins, directions, occupancy, lower, upper, offsets)
+    return RaySamples(
+        *torch.ops.asset3d.march_rays(*(tensor.detach().contiguous() for tensor in tensors), float(step), max_samples)
+    )
+
+
+def _check_march(occupancy: Tensor, origins: Tensor, step: float, max_samples: int) -> None:
     check("march_rays", occupancy=(occupancy, "X Y Z"))
     if occupancy.dtype != torch.bool:
         raise TypeError(f"march_rays: `occupancy` must be torch.bool, got {occupancy.dtype}")
@@ -103,10 +111,6 @@ def march_rays(
         raise ValueError(f"march_rays: `step` must be finite and > 0, got {step}")
     if max_samples < 1:
         raise ValueError(f"march_rays: `max_samples` must be >= 1, got {max_samples}")
-    tensors = (origins, directions, occupancy, lower, upper, offsets)
-    return RaySamples(
-        *torch.ops.asset3d.march_rays(*(tensor.detach().contiguous() for tensor in tensors), float(step), max_samples)
-    )
 
 
 def composite_rays(

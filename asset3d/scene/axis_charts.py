@@ -56,7 +56,7 @@ def _halved_by_depth(flat: np.ndarray, faces: np.ndarray, axis: np.ndarray, neig
     depth, group = flat[..., 2].mean(1), axis.astype(np.int64)
     for _ in range(6):
         label = connected(len(flat), neighbours[group[neighbours[:, 0]] == group[neighbours[:, 1]]])
-        first, second = overlaps(flat[..., :2], faces, label)
+        _, second = overlaps(flat[..., :2], faces, label)
         bad = np.isin(label, label[second])
         if not bad.any():
             break

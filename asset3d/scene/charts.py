@@ -195,7 +195,7 @@ def _placed(atlas, charts: Charts, apart: np.ndarray, size: int) -> Charts:
     xatlas leaves out triangles without an area and may split a chart that hangs together by one of them, so each of
     its charts is moved as a whole, by the map of its largest triangle, and slivers go with the corner they share.
     """
-    vertex, faces, uv = atlas.get_mesh(0)
+    _, faces, uv = atlas.get_mesh(0)
     faces = faces.astype(np.int64)
     packed = (uv * np.array([atlas.width, atlas.height], np.float64))[faces]
     _, chart = atlas.get_mesh_vertex_assignment(0)

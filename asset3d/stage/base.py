@@ -11,9 +11,6 @@ from pydantic import Field
 
 from asset3d.registry import Config
 
-ARTIFACTS = ("image", "views", "representation", "mesh", "asset")
-"""What stages hand to each other; a plugin may add names of its own."""
-
 
 class StageConfig(Config):
     """Keys that every stage has, besides its `type`."""
@@ -68,7 +65,7 @@ class Stage(ABC):
 
     Config: ClassVar[type[StageConfig]]
     reads: ClassVar[tuple[str, ...]] = ()
-    """Artifacts needed, among image, views, representation, mesh, asset."""
+    """Artifacts needed: image, views, representation, mesh, asset, or what a plugin calls its own."""
     reads_if_there: ClassVar[tuple[str, ...]] = ()
     """Artifacts given to `start` when an earlier stage wrote them."""
     writes: ClassVar[tuple[str, ...]] = ()
