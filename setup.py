@@ -89,7 +89,8 @@ def extension(name: str, files: list[str], cuda: bool = False, defines: tuple[st
 
 def refuse_shared_code(unit: Path) -> None:
     """Stop if an object for one instruction set holds code that the linker may give to any machine (see simd.h)."""
-    symbols = subprocess.run(["nm", "-C", "--defined-only", str(unit)], capture_output=True, text=True, check=True).stdout
+    command = ["nm", "-C", "--defined-only", str(unit)]
+    symbols = subprocess.run(command, capture_output=True, text=True, check=True).stdout
     weak = re.findall(r"^\S+ [WVu] (.*)$", symbols, re.M)
     shared = [name for name in weak if "::avx2::" not in name and "::avx512::" not in name]
     if shared:

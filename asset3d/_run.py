@@ -193,8 +193,8 @@ class Run:
             before = json.loads(note.read_text())
             changed = [name for name, entry in inputs.items() if before.get(name) != entry]
             if changed:
-                raise InputError(f"--resume {self.path}: {', '.join(changed)} changed since the run began; restore what "
-                                 "it read, or start anew in an empty folder")
+                raise InputError(f"--resume {self.path}: {', '.join(changed)} changed since the run began; restore "
+                                 "what it read, or start anew in an empty folder")
         else:
             _write_json(note, inputs)
         return inputs
@@ -274,7 +274,8 @@ class Run:
         metrics = {stage: notes["metric"] for stage, notes in self._notes.items() if "metric" in notes}
         _write_json(self._folder.result / "metrics.json", metrics)
         told = {stage: notes["manifest"] for stage, notes in self._notes.items() if "manifest" in notes}
-        _write_json(self._folder.result / "manifest.json", manifest(self.recipe, self._inputs, told, self._folder.result))
+        made = manifest(self.recipe, self._inputs, told, self._folder.result)
+        _write_json(self._folder.result / "manifest.json", made)
         self._result = Result(self._folder.result, artifacts, metrics)
         self._log.emit("run_finished", result=self._folder.result)
         self._report()

@@ -75,7 +75,8 @@ def torch_and_gpu() -> list[Finding]:
     if torch.cuda.is_available():
         for i in range(torch.cuda.device_count()):
             gpu = torch.cuda.get_device_properties(i)
-            findings.append(Finding(f"cuda:{i}", "ok", f"{gpu.name}, sm_{gpu.major}{gpu.minor}, {gpu.total_memory / 2**30:.0f} GiB"))
+            memory = f"{gpu.total_memory / 2**30:.0f} GiB"
+            findings.append(Finding(f"cuda:{i}", "ok", f"{gpu.name}, sm_{gpu.major}{gpu.minor}, {memory}"))
     elif shutil.which("nvidia-smi") and not torch.version.cuda:
         findings.append(Finding("gpu", "missing", "there seems to be a GPU, but torch is a build for CPUs only",
                                 "install torch from the index of a CUDA build"))
@@ -91,8 +92,8 @@ def kernels() -> list[Finding]:
     except ImportError as error:
         return [Finding("kernels", "broken", f"asset3d._C cannot be loaded: {error}", BUILD)]
     info = extension.build_info()
-    findings = [Finding("kernels", "ok", f"CPU, instruction set {info['isa']}"
-                        + (" (ASSET3D_ISA)" if os.environ.get("ASSET3D_ISA") else "") + f", compiler {info['compiler']}")]
+    chosen = " (ASSET3D_ISA)" if os.environ.get("ASSET3D_ISA") else ""
+    findings = [Finding("kernels", "ok", f"CPU, instruction set {info['isa']}{chosen}, compiler {info['compiler']}")]
     if info["cuda"]:
         findings.append(Finding("cuda kernels", "ok", f"built for {info['cuda_arches']}"))
     else:
@@ -101,7 +102,8 @@ def kernels() -> list[Finding]:
     if importlib.util.find_spec("asset3d._emulated"):
         findings.append(Finding("emulated kernels", "ok", "the CUDA kernels can be run by the CPU, for tests"))
     else:
-        findings.append(Finding("emulated kernels", "missing", "only tests need them", "reinstall with ASSET3D_EMULATE=1"))
+        findings.append(Finding("emulated kernels", "missing", "only tests need them",
+                                "reinstall with ASSET3D_EMULATE=1"))
     return findings
 
 
@@ -151,7 +153,7 @@ def tools() -> list[Finding]:
 
 
 def _ffmpeg() -> Finding:
-    """Films are written by the ffmpeg that imageio-ffmpeg brings; another one is used if IMAGEIO_FFMPEG_EXE names it."""
+    """Films are written by the ffmpeg that imageio-ffmpeg brings; another is used if IMAGEIO_FFMPEG_EXE names it."""
     try:
         import imageio_ffmpeg
 
@@ -174,7 +176,8 @@ def main() -> int:
         advice = f"  -> {f.advice}" if f.advice else ""
         print(f"{f.state:8} {f.topic:{width}}  {f.text}{advice}")
     broken = [f.topic for f in findings if f.state == "broken"]
-    print(f"\nasset3d cannot work here until these are repaired: {', '.join(broken)}" if broken else "\nasset3d can work here.")
+    print(f"\nasset3d cannot work here until these are repaired: {', '.join(broken)}" if broken
+          else "\nasset3d can work here.")
     return 1 if broken else 0
 
 

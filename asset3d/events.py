@@ -87,7 +87,7 @@ def read(path: str | Path) -> list[dict]:
 
 
 def metrics_over_steps(path: str | Path) -> dict[str, dict[str, list[tuple[int, float]]]]:
-    """For each stage, each named number of its steps as (step, value), in order of steps; what curves are drawn from."""
+    """For each stage, each named number of its steps as (step, value), in order of steps: what curves show."""
     curves: dict[str, dict[str, list[tuple[int, float]]]] = {}
     for event in read(path):
         if event["kind"] == "step":

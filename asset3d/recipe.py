@@ -1,7 +1,7 @@
-"""Read a recipe: YAML in, one typed and frozen `Recipe` out, or an error that names file, line and column of each fault.
+"""Read a recipe: YAML in, one typed and frozen `Recipe` out, or an error that names file, line, column of each fault.
 
-Loading runs no code from the recipe: text becomes plain data (`_document`), overrides edit the data, and pydantic checks
-it against the configs of registered components.
+Loading runs no code from the recipe: text becomes plain data (`_document`), overrides edit the data, and pydantic
+checks it against the configs of registered components.
 """
 import json
 import os
@@ -218,9 +218,9 @@ def _targets(document: Document, key: str, place: Place) -> list[tuple]:
         return [(key,)]
     path = _resolve(data, key) if "." in key else None
     if path is None:
-        stages = _stage_names(data)
-        known = [*arguments, *RUN_OPTIONS, "output"] if "." not in key else [f"{n}.{key.split('.', 1)[1]}" for n in stages]
-        what = f"unknown argument '{key[:100]}'" if "." not in key else f"no stage '{key.split('.')[0][:100]}'"
+        stage, dot, field = key.partition(".")
+        what = f"no stage '{stage[:100]}'" if dot else f"unknown argument '{key[:100]}'"
+        known = [f"{n}.{field}" for n in _stage_names(data)] if dot else [*arguments, *RUN_OPTIONS, "output"]
         document.problems.append((place, "", f"{what}{did_you_mean(key, known)}"))
         return []
     return [path]
@@ -335,7 +335,8 @@ def _check_chain(document: Document, recipe: Recipe) -> None:
             wanted = config.from_.get(artifact, artifact)
             if wanted not in available:
                 there = f"; there is {', '.join(sorted(available))}" if available else ""
-                document.problem(("stage", index), f"'{config.name}' reads '{wanted}', which no earlier stage writes{there}")
+                document.problem(("stage", index),
+                                 f"'{config.name}' reads '{wanted}', which no earlier stage writes{there}")
         available |= {config.as_.get(artifact, artifact): config.name for artifact in writes}
 
 
@@ -359,6 +360,7 @@ def arguments(source: str | Path | Mapping) -> tuple[str, list[tuple[str, str, s
         for key in path:
             value = _recipe_errors.item(value, key)
         default = info.default if value is None and info is not None else value
-        default = "must be given" if value == MUST_BE_GIVEN else f"default {getattr(default, 'document', lambda: default)()}"
+        default = default.document() if hasattr(default, "document") else default
+        default = "must be given" if value == MUST_BE_GIVEN else f"default {default}"
         rows.append((name, ", ".join(fields), default, (info.description if info else None) or ""))
     return str(document.data.get("description", "")), rows

@@ -133,7 +133,8 @@ class OneOf:
         if not isinstance(given, dict):
             raise PydanticCustomError("not_a_mapping", "must be a mapping with the key 'type'")
         if "type" not in given:
-            raise PydanticCustomError("type_missing", "key 'type' is missing: it says which {kind}", {"kind": self.kind})
+            raise PydanticCustomError("type_missing", "key 'type' is missing: it says which {kind}",
+                                      {"kind": self.kind})
         cls = component(self.kind, given["type"]) if isinstance(given["type"], str) else None
         if cls is None:
             text = unknown(self.kind, given["type"])
@@ -162,7 +163,8 @@ class _InputPath:
     def parse(self, given: Any, info: core_schema.ValidationInfo) -> Path:
         context = info.context or {}
         if not isinstance(given, (str, Path)):
-            raise _path_error(f"must be the path of a file or folder, got {given!r} (a name of digits is written ./{given})")
+            raise _path_error(f"must be the path of a file or folder, got {given!r} "
+                              f"(a name of digits is written ./{given})")
         text = str(given)
         if not text.strip() or "\0" in text:
             raise _path_error("must be the path of a file or folder, got an empty or unprintable text")

@@ -11,7 +11,7 @@ FORMS = "a number, {0: 64, 1500: 128}, or {from: 0, to: 10, until_step: 5000}"
 
 @dataclass(frozen=True)
 class Schedule:
-    """A number that depends on the step. As the type of a config's field it is written `Annotated[Schedule, Values(...)]`.
+    """A number that depends on the step. As the type of a config's field: `Annotated[Schedule, Values(...)]`.
 
     Either `knots` holds pairs (step, value), each value being held until the next step, or it holds (0, from) and
     (until_step, to) with `linear` set.
@@ -93,7 +93,8 @@ class Values:
 
     def _linear(self, given: Mapping) -> Schedule:
         if set(given) != {"from", "to", "until_step"}:
-            raise _error(f"a linear schedule has exactly the keys from, to, until_step; got {', '.join(map(str, given))}")
+            keys = ", ".join(map(str, given))
+            raise _error(f"a linear schedule has exactly the keys from, to, until_step; got {keys}")
         end = given["until_step"]
         if type(end) is not int or end < 1:
             raise _error(f"until_step must be an integer of at least 1, got {end!r}")

@@ -176,7 +176,7 @@ def _take_lock(path: Path) -> int:
 
 
 def tree_hash(path: Path, skip: Path | None = None) -> str:
-    """SHA-256 of a file, or of the names and contents of every file under a folder, but for the file or folder `skip`."""
+    """SHA-256 of a file, or of the names and contents of every file under a folder, but for what is at `skip`."""
     if path.is_file():
         with open(path, "rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest() if hasattr(hashlib, "file_digest") else \

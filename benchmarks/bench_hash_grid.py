@@ -6,7 +6,7 @@ from asset3d.ops.hash_grid import HashGridLevels, hash_grid_encode, hash_grid_le
 
 
 def torch_encode(x: torch.Tensor, table: torch.Tensor, levels: HashGridLevels) -> torch.Tensor:
-    """A good plain-torch implementation: int32 hashing, one gather of 8 corners per level, weights as products of pairs."""
+    """A good plain-torch implementation: int32 hashing, one gather of 8 corners per level, products of pairs."""
     features = []
     primes = torch.tensor([1, 2654435761 - 2**32, 805459861], dtype=torch.int32, device=x.device)
     sizes = [end - begin for begin, end in zip(levels.first_rows, levels.first_rows[1:])]
@@ -42,7 +42,8 @@ def run(device: str = "cpu", n: int = 2**18, rounds: int = 3, log2_hashmap_size:
     table = torch.randn(levels.first_rows[-1], 2, generator=generator).to(device).requires_grad_()
     grad = torch.randn(n, 32, generator=generator).to(device)
     points = x.clone().requires_grad_()
-    encoders = {"asset3d": lambda p: hash_grid_encode(p, table, *levels), "torch": lambda p: torch_encode(p, table, levels)}
+    encoders = {"asset3d": lambda p: hash_grid_encode(p, table, *levels),
+                "torch": lambda p: torch_encode(p, table, levels)}
 
     def forward(encode):
         with torch.no_grad():
@@ -62,5 +63,5 @@ def run(device: str = "cpu", n: int = 2**18, rounds: int = 3, log2_hashmap_size:
     }
     # 2048 cells per axis leave float32 1e-4 of a cell, which torch rounds without a fused multiply-add.
     torch.testing.assert_close(forward(encoders["asset3d"]), forward(encoders["torch"]), rtol=0, atol=2e-3)
-    return [row(name, compare({k: (lambda f=fn, e=e: f(e)) for k, e in encoders.items()}, rounds, device), "torch", need=need)
-            for name, (fn, need) in work.items()]
+    seconds = lambda fn: compare({key: (lambda e=e: fn(e)) for key, e in encoders.items()}, rounds, device)
+    return [row(name, seconds(fn), "torch", need=need) for name, (fn, need) in work.items()]

@@ -71,7 +71,8 @@ def run(device: str = "cpu", resolution: int = 64, rounds: int = 8) -> list[dict
     cubes, cube_seconds = first_call(lambda: cube_tet_grid((resolution + 1,) * 3).to(device))
     lattice, lattice_seconds = first_call(lambda: tet_grid(resolution).to(device))
     rows = rows_of(f"{resolution}^3 cubes of six ({len(cubes.tets) / 1e6:.2f} M tets)", cubes, 30.0, device, rounds)
-    rows += rows_of(f"tet_grid({resolution}) ({len(lattice.tets) / 1e6:.2f} M tets)", lattice, None, device, max(rounds // 4, 1))
+    rows += rows_of(f"tet_grid({resolution}) ({len(lattice.tets) / 1e6:.2f} M tets)", lattice, None, device,
+                    max(rounds // 4, 1))
     rows += [row(f"marching tets, building the grid of cubes ({resolution})", {"asset3d": cube_seconds}, ""),
              row(f"marching tets, building tet_grid({resolution})", {"asset3d": lattice_seconds}, "")]
     for n in (2 * resolution, 4 * resolution):

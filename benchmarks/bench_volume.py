@@ -26,7 +26,8 @@ def marching(origins, directions, occupancy, offsets, work, rounds, device):
     step = 3**0.5 / 1024
     functions = {"asset3d": march_rays, "torch": march_rays_reference}
     times = {
-        key: (lambda f=fn: f(origins, directions, occupancy, LOWER, UPPER, step, offsets)) for key, fn in functions.items()
+        key: (lambda f=fn: f(origins, directions, occupancy, LOWER, UPPER, step, offsets))
+        for key, fn in functions.items()
     }
     samples = march_rays(origins, directions, occupancy, LOWER, UPPER, step, offsets)
     return samples, row(f"{work} ({len(samples.t)} samples)", compare(times, rounds, device), "torch")

@@ -1,4 +1,4 @@
-"""Times functions side by side in one run, so that their ratio means something on a machine that is shared or throttled.
+"""Times functions side by side in one run: their ratio means something even on a machine that is shared or throttled.
 
     rows = compare({"asset3d": ours, "torch": baseline}, rounds=5)
 
@@ -40,7 +40,8 @@ def compare(functions: dict[str, Callable[[], object]], rounds: int = 5, device:
     return best
 
 
-def row(work: str, times: dict[str, float], baseline: str, ours: str = "asset3d", need: float | None = None, **extra) -> dict:
+def row(work: str, times: dict[str, float], baseline: str, ours: str = "asset3d", need: float | None = None,
+        **extra) -> dict:
     """One line of the table: `need` is the ratio that issue or design ask for."""
     ratio = times[baseline] / times[ours] if baseline in times else None
     return dict(work=work, milliseconds=times[ours] * 1e3, baseline=baseline if baseline in times else None,
@@ -64,7 +65,8 @@ def cpu_name() -> str:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
     except OSError:
         return platform.processor()
-    return next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), platform.processor())
+    names = (line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
+    return next(names, platform.processor())
 
 
 def table(rows: list[dict]) -> str:

@@ -1,9 +1,9 @@
 """How good are reconstructions, judged from outside, and which stage loses what?
 
-    python benchmarks/quality.py VIEWS_DIR... --score score_glb.py [--ground-truth MESH_DIR] [--output DIR] [key=value ...]
+    python benchmarks/quality.py VIEWS... --score score_glb.py [--ground-truth MESHES] [--output DIR] [key=value ...]
 
-For every view set: runs recipes/reconstruct.yaml with all defaults (or the overrides given), then the scorer on the
-exported GLB. With `--ground-truth`, a folder of GLBs named like the view sets, two more rows give every loss an
+For every view set (a folder): runs recipes/reconstruct.yaml with all defaults (or the overrides given), then the scorer
+on the exported GLB. With `--ground-truth`, a folder of GLBs named like the view sets, two more rows give every loss an
 address: `texture only` fits a texture to the true geometry, `geometry only` gives the fitted mesh the true colours.
 Prints one table and writes it as JSON. What is finished is not repeated: other overrides need another output folder.
 """

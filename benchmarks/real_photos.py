@@ -1,6 +1,6 @@
 """What do photos that are less clean than renderings cost?
 
-    python benchmarks/real_photos.py VIEWS_DIR --score score_glb.py [--photo BACKGROUND.jpg] [--only KIND] [key=value ...]
+    python benchmarks/real_photos.py VIEWS --score score_glb.py [--photo BACKGROUND.jpg] [--only KIND] [key=value ...]
 
 Makes the variants of tests/photo_variants.py of a view set (masks_only, white_background, photo_background, exposure,
 colmap), reconstructs each and the original with the same settings, and prints the loss of PSNR on the original's

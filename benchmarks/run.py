@@ -39,7 +39,8 @@ def main() -> int:
             traceback.print_exc()
             errors[path.stem] = f"{type(error).__name__}: {error}"
     info = harness.machine(arguments.device)
-    name = arguments.name or re.sub(r"[^A-Za-z0-9]+", "-", info.get("gpu") or f"{info['cpu']}-{info['isa']}").strip("-").lower()
+    processor = info.get("gpu") or f"{info['cpu']}-{info['isa']}"
+    name = arguments.name or re.sub(r"[^A-Za-z0-9]+", "-", processor).strip("-").lower()
     if not arguments.only:
         harness.write(name, rows, arguments.device, **({"errors": errors} if errors else {}))
     print(harness.table(rows))

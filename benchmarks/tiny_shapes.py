@@ -55,7 +55,8 @@ def tets(device: str) -> None:
 
 def rays(device: str) -> None:
     origins = torch.tensor([[0.0, 0, 2]]).repeat(37, 1).to(device)
-    directions = torch.nn.functional.normalize(random(37, 3, device=device) - torch.tensor([0.5, 0.5, 3.0], device=device), dim=-1)
+    directions = random(37, 3, device=device) - torch.tensor([0.5, 0.5, 3.0], device=device)
+    directions = torch.nn.functional.normalize(directions, dim=-1)
     lower, upper = torch.full((3,), -0.5, device=device), torch.full((3,), 0.5, device=device)
     occupancy = random(8, 8, 8, device=device) > 0.3
     volume.ray_box(origins, directions, lower, upper)

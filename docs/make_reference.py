@@ -11,8 +11,8 @@ HEAD = """# Recipe reference
 Written by `make docs` from the components that are installed; do not edit.
 
 A recipe is a YAML file; [concepts](concepts.md) explains how its parts play together. Numbers in brackets are the range
-that is allowed. Where a type says "over steps", a value may change: `{0: 64, 1500: 128}` holds each value until the next
-step named, `{from: 0, to: 10, until_step: 5000}` goes in a straight line.
+that is allowed. Where a type says "over steps", a value may change: `{0: 64, 1500: 128}` holds each value until the
+next step named, `{from: 0, to: 10, until_step: 5000}` goes in a straight line.
 """
 KINDS = {
     "stage": "What is done, one after another.",

@@ -5,7 +5,7 @@ import pytest
 
 
 @pytest.fixture
-def walk_folder(tmp_path, monkeypatch):
+def folder(tmp_path, monkeypatch):
     """The current folder: r.yaml, a recipe of small stages, and v.txt, its input."""
     import fake_stages
 
@@ -13,6 +13,15 @@ def walk_folder(tmp_path, monkeypatch):
     (tmp_path / "v.txt").write_text("hello")
     (tmp_path / "r.yaml").write_text(fake_stages.RECIPE)
     return tmp_path
+
+
+@pytest.fixture
+def expected(folder):
+    """The bytes of an undisturbed run of r.yaml."""
+    import fake_stages
+
+    fake_stages.walk("whole").result
+    return fake_stages.result_hash("whole")
 
 
 @pytest.hookimpl(wrapper=True)

@@ -96,7 +96,8 @@ class Walk(Stage):
         self.momentum = 0.9 * self.momentum + self.config.stride(step) * kick
         self.position = torch.sin(self.position + self.momentum)
         self.n_calls += 1
-        return {"loss": self.context.tap("loss", step, self.position.square().mean()), "stride": self.config.stride(step)}
+        loss = self.context.tap("loss", step, self.position.square().mean())
+        return {"loss": loss, "stride": self.config.stride(step)}
 
     def fail(self, step):
         kind = self.config.failure
@@ -158,7 +159,7 @@ stage:
 
 
 def walk(output: str | Path, **arguments) -> Run:
-    """A run of `RECIPE`, saved as r.yaml in the current folder; see the fixture `walk_folder`."""
+    """A run of `RECIPE`, saved as r.yaml in the current folder; see the fixture `folder`."""
     return Run("r.yaml", output, **{"views": "v.txt"} | arguments)
 
 

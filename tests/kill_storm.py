@@ -2,9 +2,9 @@
 
     python tests/kill_storm.py FOLDER KILLS SEED LONGEST_DELAY RECIPE [key=value ...]
 
-Half of the kills come at a random moment, half at a random flush to the disk, which is inside the writing of a checkpoint
-or of a result. Imports happen once: every attempt is a fork, so that an attempt costs what the recipe costs. Prints one
-JSON object.
+Half of the kills come at a random moment, half at a random flush to the disk, which is inside the writing of a
+checkpoint or of a result. Imports happen once: every attempt is a fork, so that an attempt costs what the recipe costs.
+Prints one JSON object.
 """
 import json
 import os

@@ -61,7 +61,8 @@ WARNED = {
 }
 ACCEPTED = ["odd_valid/image/exif_typeerror.jpg", "odd_valid/png/basi6a08.png", "views/spot_cow",
             "views/spot_cow/transforms_train.json", "meshes/textured_glb/avocado.glb",
-            "meshes/obj_textured/spot/cow.obj", "images/realfusion15/cactus/rgba.png", "images/misc/instantmesh_plant.jpg"]
+            "meshes/obj_textured/spot/cow.obj", "images/realfusion15/cactus/rgba.png",
+            "images/misc/instantmesh_plant.jpg"]
 
 
 @pytest.mark.parametrize("name, reason", REFUSED.items())

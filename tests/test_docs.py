@@ -14,7 +14,7 @@ ROOT = Path(__file__).resolve().parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 FENCE = re.compile(r"^```(\w+)\n(.*?)^```$", re.M | re.S)
 WHOLE_RUNS = ("first_asset.md", "own_photos.md")
-"""Pages whose samples are several runs of recipes; those of the README and of the concepts say the same more briefly."""
+"""Pages whose samples are several runs of recipes; those of the README and the concepts say the same more briefly."""
 QUICK = '''"""Makes every stage of every recipe short: samples show how to ask, not how long it takes."""
 import asset3d.recipe as recipe
 
@@ -65,7 +65,8 @@ def test_the_readme_lists_every_recipe():
 
 def test_the_reference_is_fresh():
     # A process of its own: other tests register stages of theirs in this one.
-    done = subprocess.run([sys.executable, ROOT / "docs/make_reference.py"], stdout=subprocess.PIPE, text=True, check=True)
+    command = [sys.executable, ROOT / "docs/make_reference.py"]
+    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
     assert done.stdout == (ROOT / "docs/recipes.md").read_text("utf-8"), "run `make docs`"
 
 

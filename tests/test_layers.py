@@ -61,13 +61,15 @@ def test_imports_point_one_way(path):
 
 
 def test_import_is_cheap():
-    code = "import sys, json; import torch; a = set(sys.modules); import asset3d; print(json.dumps(sorted(set(sys.modules) - a)))"
+    code = ("import sys, json, torch; before = set(sys.modules); import asset3d;"
+            "print(json.dumps(sorted(set(sys.modules) - before)))")
     done = fake_stages.python("-c", code)
     assert json.loads(done.stdout) == ["asset3d"], done.stderr
 
 
 def test_heavy_packages_wait_until_they_are_needed():
-    code = "import sys, asset3d.run; print(*sorted(set(sys.modules) & {'trimesh', 'scipy', 'xatlas', 'imageio', 'rich', 'PIL'}))"
+    heavy = {"trimesh", "scipy", "xatlas", "imageio", "rich", "PIL"}
+    code = f"import sys, asset3d.run; print(*sorted(set(sys.modules) & {heavy}))"
     done = fake_stages.python("-c", code)
     assert done.stdout.split() == [], done.stderr
 

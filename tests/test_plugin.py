@@ -88,16 +88,17 @@ def installed(tmp_path_factory) -> Path:
             project = project.replace("smooth =", "broken =")
         (package / "__init__.py").write_text(text)
         (source / name / "pyproject.toml").write_text(project)
-    subprocess.run([sys.executable, "-m", "pip", "--disable-pip-version-check", "install", "--quiet", "--no-index", "--no-deps",
-                    "--no-build-isolation", "--target", str(folder / "site"), str(source / "good"), str(source / "broken")],
-                   check=True, capture_output=True)
+    subprocess.run([sys.executable, "-m", "pip", "--disable-pip-version-check", "install", "--quiet", "--no-index",
+                    "--no-deps", "--no-build-isolation", "--target", str(folder / "site"), str(source / "good"),
+                    str(source / "broken")], check=True, capture_output=True)
     (folder / "around.py").write_text(STAGES)
     (folder / "r.yaml").write_text(RECIPE)
     return folder
 
 
 def run(installed: Path, *arguments: str) -> subprocess.CompletedProcess:
-    code = "import sys; sys.path.insert(0, 'site'); import runpy; sys.argv[0] = 'around.py'; runpy.run_path('around.py', run_name='__main__')"
+    code = ("import sys; sys.path.insert(0, 'site'); import runpy; sys.argv[0] = 'around.py';"
+            "runpy.run_path('around.py', run_name='__main__')")
     return fake_stages.python("-c", code, *arguments, cwd=installed)
 
 

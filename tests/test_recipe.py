@@ -13,8 +13,8 @@ from asset3d.errors import RecipeError
 from asset3d.run import main
 
 _watching: list[tuple] | None = None
-_WRITES = ("os.system", "subprocess.Popen", "socket.connect", "os.mkdir", "os.rename", "os.remove", "os.symlink", "os.link",
-           "shutil.rmtree", "os.exec", "os.fork", "os.posix_spawn")
+_WRITES = ("os.system", "subprocess.Popen", "socket.connect", "os.mkdir", "os.rename", "os.remove", "os.symlink",
+           "os.link", "shutil.rmtree", "os.exec", "os.fork", "os.posix_spawn")
 
 
 def _audit(event: str, arguments: tuple) -> None:
@@ -105,8 +105,9 @@ def test_unreadable_recipe(folder):
 
 def test_overrides_edit_the_document(folder):
     save(folder, fake_stages.RECIPE)
-    loaded = recipe.load("r.yaml", ["views=v.txt", "steps=1e2", "seed=7", "second.stride={0: 2, 5: 3}", "first.mode=slow",
-                                    "first.loss=[{type: fake_pull}]", "deterministic=false", "fake_write.file=123.bin"])
+    loaded = recipe.load("r.yaml", ["views=v.txt", "steps=1e2", "seed=7", "second.stride={0: 2, 5: 3}",
+                                    "first.mode=slow", "first.loss=[{type: fake_pull}]", "deterministic=false",
+                                    "fake_write.file=123.bin"])
     read, first, second, write = loaded.stage
     assert read.views == folder / "v.txt"
     assert (first.steps, second.steps, loaded.seed, first.mode, loaded.deterministic) == (100, 100, 7, "slow", False)
@@ -132,8 +133,8 @@ def test_paths_start_at_the_recipe_or_at_the_current_folder(folder):
 
 def test_resolved_recipe_is_equal(folder):
     save(folder, fake_stages.RECIPE)
-    loaded = recipe.load("r.yaml", ["views=v.txt", "first.loss=[{type: fake_pull, weight: {from: 1e-5, to: 1, until_step: 9}}]",
-                                    "first.pause=1e-7", "first.range=[-0.1, 1e300]"])
+    loaded = recipe.load("r.yaml", ["views=v.txt", "first.pause=1e-7", "first.range=[-0.1, 1e300]",
+                                    "first.loss=[{type: fake_pull, weight: {from: 1e-5, to: 1, until_step: 9}}]"])
     (folder / "resolved.yaml").write_text(recipe.dump(loaded))
     again = recipe.load("resolved.yaml")
     assert again == loaded and recipe.dump(again) == recipe.dump(loaded)
@@ -152,8 +153,9 @@ def test_byte_order_mark_and_windows_lines(folder):
 def test_400_mutated_recipes(folder):
     """Random damage to a good recipe: it loads, or it is refused as a recipe is refused."""
     good = fake_stages.RECIPE.replace("???", "v.txt").encode()
-    pieces = [b"{", b"}", b"[", b"]", b": ", b"- ", b"&a ", b"*a", b"!!x ", b"'", b'"', b"\t", b"\n", b"|", b">", b"%", b"\xff", b"#",
-              b"? ", b"<<: ", b"---", b"...", b"1e999", b"~", b"\0", b"true", b"type", b"stage", b"@", b"`"]
+    pieces = [b"{", b"}", b"[", b"]", b": ", b"- ", b"&a ", b"*a", b"!!x ", b"'", b'"', b"\t", b"\n", b"|", b">",
+              b"%", b"\xff", b"#", b"? ", b"<<: ", b"---", b"...", b"1e999", b"~", b"\0", b"true", b"type", b"stage",
+              b"@", b"`"]
     refused = 0
     for seed in range(400):
         generator, content = random.Random(seed), bytearray(good)

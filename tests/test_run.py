@@ -19,18 +19,6 @@ from asset3d.errors import CheckpointError, FolderInUse
 from asset3d.run import main
 
 
-@pytest.fixture
-def folder(walk_folder):
-    return walk_folder
-
-
-@pytest.fixture
-def expected(folder):
-    """The bytes of an undisturbed run."""
-    fake_stages.walk("whole").result
-    return fake_stages.result_hash("whole")
-
-
 # ------------------------------------------------------------------------------------------------------- stopping
 
 
@@ -49,9 +37,11 @@ def test_signals_stop_after_the_step(folder, capfd, how, status):
 
 
 def test_second_interrupt_stops_at_once(folder, capfd):
-    assert main(["r.yaml", "views=v.txt", "output=o", "checkpoint_every=3", "second.fail_at=7", "second.failure=twice"]) == 130
+    assert main(["r.yaml", "views=v.txt", "output=o", "checkpoint_every=3", "second.fail_at=7",
+                 "second.failure=twice"]) == 130
     assert "interrupted" in capfd.readouterr().err
-    assert sorted(p.name for p in Path("o/stages/03-second/checkpoints").iterdir()) == ["step-00000003", "step-00000006"]
+    kept = sorted(path.name for path in Path("o/stages/03-second/checkpoints").iterdir())
+    assert kept == ["step-00000003", "step-00000006"]
     run = Run.resume("o")
     assert next(run).step == 7, "the step that was broken off is done again"
     run.close()
@@ -59,8 +49,8 @@ def test_second_interrupt_stops_at_once(folder, capfd):
 
 def test_interrupt_from_outside(folder):
     """A process of its own, stopped by Ctrl-C while it runs; its lock is gone and it can be continued."""
-    command = [sys.executable, str(fake_stages.FOLDER / "fake_stages.py"), "r.yaml", "views=v.txt", "output=o", "first.pause=0.02",
-               "steps=5000"]
+    command = [sys.executable, str(fake_stages.FOLDER / "fake_stages.py"), "r.yaml", "views=v.txt", "output=o",
+               "first.pause=0.02", "steps=5000"]
     environment = os.environ | {"PYTHONPATH": str(fake_stages.FOLDER.parent)}
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment)
     wait_for(lambda: Path("o/events.jsonl").exists() and '"step"' in Path("o/events.jsonl").read_text(), process)
@@ -77,8 +67,8 @@ def test_interrupt_from_outside(folder):
 
 def test_closed_pipe_stops_the_run(folder):
     """Who asked for --events went away: a checkpoint is written and the run ends as if it were terminated."""
-    command = [sys.executable, str(fake_stages.FOLDER / "fake_stages.py"), "--events", "r.yaml", "views=v.txt", "output=o",
-               "first.pause=0.01", "steps=5000"]
+    command = [sys.executable, str(fake_stages.FOLDER / "fake_stages.py"), "--events", "r.yaml", "views=v.txt",
+               "output=o", "first.pause=0.01", "steps=5000"]
     environment = os.environ | {"PYTHONPATH": str(fake_stages.FOLDER.parent)}
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment)
     assert json.loads(process.stdout.readline())["kind"] == "run_started"
@@ -188,8 +178,8 @@ def test_nan_can_be_put_anywhere(folder):
     poison = lambda name, step, value: value * float("nan") if (name, step) == ("loss", 4) else value
     states = list(Run("r.yaml", "o", tap=poison, views="v.txt"))
     assert [s.step for s in states if s.metrics.get("loss") != s.metrics.get("loss")] == [5, 5]
-    assert [e["metrics"]["loss"] for e in events.read("o/events.jsonl") if e.get("step") == 4 and e["kind"] == "step"] == [
-        "nan", "nan"]
+    steps = [event for event in events.read("o/events.jsonl") if event["kind"] == "step"]
+    assert [event["metrics"]["loss"] for event in steps if event["step"] == 4] == ["nan", "nan"]
 
 
 def test_resume_refuses_other_arguments(folder, capfd):

@@ -49,10 +49,11 @@ def test_document_round_trip(given):
 
 
 @pytest.mark.parametrize("given, says", [
-    (-1, "at least 0"), (11, "at most 10"), ("1", "must be a number"), (True, "must be a number"), (None, "must be a number"),
-    ([1, 2], "must be a number"), ({}, "empty schedule"), ({1: 1}, "first step is 1"), ({0: 1, "x": 2}, "keys of a schedule"),
-    ({0: 1, 5: 99}, "at most 10"), ({"from": 0, "to": 1}, "exactly the keys"), (float("nan"), "finite"),
-    ({"from": 0, "to": 1, "until_step": 0}, "at least 1"), ({"from": 0, "to": 1, "until_step": 2.5}, "integer of at least 1"),
+    (-1, "at least 0"), (11, "at most 10"), ("1", "must be a number"), (True, "must be a number"),
+    (None, "must be a number"), ([1, 2], "must be a number"), ({}, "empty schedule"), ({1: 1}, "first step is 1"),
+    ({0: 1, "x": 2}, "keys of a schedule"), ({0: 1, 5: 99}, "at most 10"), ({"from": 0, "to": 1}, "exactly the keys"),
+    (float("nan"), "finite"), ({"from": 0, "to": 1, "until_step": 0}, "at least 1"),
+    ({"from": 0, "to": 1, "until_step": 2.5}, "integer of at least 1"),
     ({"from": 0, "to": 1, "until_step": 5, "x": 1}, "exactly the keys"), ({0: {0: 1}}, "must be a number"),
 ])
 def test_refusals(given, says):

@@ -13,18 +13,6 @@ from asset3d import Run
 from asset3d.errors import DiskFull
 
 
-@pytest.fixture
-def folder(walk_folder):
-    return walk_folder
-
-
-@pytest.fixture
-def expected(folder):
-    """The bytes of an undisturbed run."""
-    fake_stages.walk("whole").result
-    return fake_stages.result_hash("whole")
-
-
 def test_twice_the_same_bytes(folder, expected):
     run = walk("again")
     states = list(run)
@@ -37,7 +25,8 @@ def test_twice_the_same_bytes(folder, expected):
 
 
 def test_same_bytes_in_another_process(folder, expected):
-    done = fake_stages.python(str(fake_stages.FOLDER / "fake_stages.py"), "r.yaml", "views=v.txt", "output=o", cwd=folder)
+    done = fake_stages.python(str(fake_stages.FOLDER / "fake_stages.py"), "r.yaml", "views=v.txt", "output=o",
+                              cwd=folder)
     assert done.returncode == 0 and done.stdout == f"{folder / 'o' / 'result'}\n"
     assert result_hash("o") == expected
 
@@ -78,7 +67,8 @@ def test_deleted_checkpoints_are_made_again(folder, expected):
     warnings = []
     Run.resume("o", listeners=[lambda e: e["kind"] == "warning" and warnings.append(e["text"])]).result
     assert result_hash("o") == expected
-    assert len(warnings) == 3 and all("is damaged" in w and "continuing from the start of the stage" in w for w in warnings)
+    assert len(warnings) == 3
+    assert all("is damaged" in text and "continuing from the start of the stage" in text for text in warnings)
 
 
 def test_damaged_checkpoint_falls_back_and_says_so(folder, expected):
@@ -137,8 +127,8 @@ def test_global_switches_are_given_back(folder):
 
 def kill_storm(folder: Path, kills: int, seed: int, longest: float, *recipe: str) -> dict[str, int]:
     """See kill_storm.py. Every result must be the undisturbed one, and nothing half-written may stay."""
-    done = fake_stages.python(str(fake_stages.FOLDER / "kill_storm.py"), str(folder), str(kills), str(seed), str(longest),
-                              *recipe, cwd=folder)
+    done = fake_stages.python(str(fake_stages.FOLDER / "kill_storm.py"), str(folder), str(kills), str(seed),
+                              str(longest), *recipe, cwd=folder)
     log = folder / "log.txt"
     assert done.returncode == 0, done.stderr + (log.read_text()[-2000:] if log.exists() else "")
     count = json.loads(done.stdout)
@@ -149,16 +139,16 @@ def kill_storm(folder: Path, kills: int, seed: int, longest: float, *recipe: str
 
 @pytest.mark.parametrize("seed", [1, 2])
 def test_kill_storm(folder, seed):
-    count = kill_storm(folder, 25, seed, 0.25, "r.yaml", "views=v.txt", "steps=30", "checkpoint_every=3", "first.size=20000",
-                       "first.pause=0.004", "second.size=20000")
+    count = kill_storm(folder, 25, seed, 0.25, "r.yaml", "views=v.txt", "steps=30", "checkpoint_every=3",
+                       "first.size=20000", "first.pause=0.004", "second.size=20000")
     assert count["half_written"] >= 3, "some kills must fall into the writing of a file"
     assert count["resumed"] >= 15
 
 
 @pytest.mark.long
 def test_kill_storm_of_a_minute(folder):
-    count = kill_storm(folder, 50, 3, 6.0, "r.yaml", "views=v.txt", "steps=300", "checkpoint_every=10", "first.size=100000",
-                       "first.pause=0.1", "second.pause=0.1")
+    count = kill_storm(folder, 50, 3, 6.0, "r.yaml", "views=v.txt", "steps=300", "checkpoint_every=10",
+                       "first.size=100000", "first.pause=0.1", "second.pause=0.1")
     assert count["half_written"] >= 5 and count["resumed"] >= 40
 
 

@@ -30,7 +30,8 @@ def visible_surface(
     points, facing = [], []
     for view in range(len(camera)):
         one = camera[view]
-        seen = rasterize(one.clip_positions(vertices), faces32, (one.height, one.width))[0][0, ::stride, ::stride].reshape(-1, 4)
+        rast, _ = rasterize(one.clip_positions(vertices), faces32, (one.height, one.width))
+        seen = rast[0, ::stride, ::stride].reshape(-1, 4)
         seen = seen[seen[:, 3] > 0]
         triangle = seen[:, 3].long() - 1
         weight = torch.stack([seen[:, 0], seen[:, 1], 1 - seen[:, 0] - seen[:, 1]], -1)

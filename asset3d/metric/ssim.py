@@ -47,7 +47,8 @@ def ssim(a: Float[Tensor, "B H W C"], b: Float[Tensor, "B H W C"]) -> Float[Tens
         raise ValueError(f"ssim: `a` and `b` must have the same shape, got {tuple(a.shape)} and {tuple(b.shape)}")
     size = 2 * RADIUS + 1
     if a.ndim != 4 or min(a.shape[1:3]) < size:
-        raise ValueError(f"ssim: images must be (B, H, W, C) with at least {size} rows and columns, got {tuple(a.shape)}")
+        raise ValueError(f"ssim: images must be (B, H, W, C) with at least {size} rows and columns, "
+                         f"got {tuple(a.shape)}")
     a, b = a.permute(0, 3, 1, 2), b.permute(0, 3, 1, 2)
     mean_a, mean_b, aa, bb, ab = _blur(torch.cat([a, b, a * a, b * b, a * b], 1)).chunk(5, 1)
     covariance = ab - mean_a * mean_b

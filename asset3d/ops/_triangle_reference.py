@@ -38,7 +38,8 @@ def _rasterize_one(positions, faces, x, y, step_x, step_y):
     depth = (e * corners[..., 2]).sum(-1) / over_w
     rast = torch.stack([u, v, depth, (face + 1).to(u.dtype)], -1) * hit[:, None]
     # The edge functions are bilinear in the sheared corners: differences over a pixel need no limit.
-    sx, sy, w = corners[..., 0] - x[:, None] * corners[..., 3], corners[..., 1] - y[:, None] * corners[..., 3], corners[..., 3]
+    w = corners[..., 3]
+    sx, sy = corners[..., 0] - x[:, None] * w, corners[..., 1] - y[:, None] * w
     e_dx = w.roll(-2, -1) * sy.roll(-1, -1) - w.roll(-1, -1) * sy.roll(-2, -1)
     e_dy = w.roll(-1, -1) * sx.roll(-2, -1) - w.roll(-2, -1) * sx.roll(-1, -1)
     slopes = [

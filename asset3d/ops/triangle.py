@@ -1,8 +1,8 @@
 """Differentiable triangle rendering in modular steps (Laine et al. 2020): rasterize, interpolate, texture, antialias.
 
-Letters: B images, V vertices, F faces, H x W pixels, A attributes, C channels. Positions are in clip space, (x, y, z, w);
-row 0 of an image is y = -1 and column 0 is x = -1, so that an image whose row 0 is the top is drawn with y pointing
-down. A face is drawn whichever way it is turned. Face numbers are exact in float32, hence F < 2^24.
+Letters: B images, V vertices, F faces, H x W pixels, A attributes, C channels. Positions are in clip space,
+(x, y, z, w); row 0 of an image is y = -1 and column 0 is x = -1, so that an image whose row 0 is the top is drawn with
+y pointing down. A face is drawn whichever way it is turned. Face numbers are exact in float32, hence F < 2^24.
 """
 from collections.abc import Sequence
 
@@ -176,7 +176,8 @@ def mip_level_count(height: int, width: int, max_mip_level: int | None = None) -
     if max_mip_level is None:
         return possible
     if not 0 <= max_mip_level <= possible:
-        raise ValueError(f"texture: `max_mip_level` must be between 0 and {possible} for this size, got {max_mip_level}")
+        raise ValueError(f"texture: `max_mip_level` must be between 0 and {possible} for this size, "
+                         f"got {max_mip_level}")
     return max_mip_level
 
 

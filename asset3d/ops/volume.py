@@ -85,18 +85,15 @@ def march_rays(
         The packed samples.
 
     Raises:
-        ValueError: a shape, device or number is wrong. TypeError: a dtype is wrong. RuntimeError: a value is not
-        finite (CPU).
+        ValueError: a shape, device or number is wrong. TypeError: a dtype. RuntimeError: a value is not finite (CPU).
     """
     if offsets is None:
         offsets = torch.full_like(origins[:, 0], 0.5)
     lower, upper = _corners(origins, lower, upper)
     _check_rays("march_rays", origins, directions, lower, upper, offsets=(offsets, "R"))
     _check_march(occupancy, origins, step, max_samples)
-    tensors = (origins, directions, occupancy, lower, upper, offsets)
-    return RaySamples(
-        *torch.ops.asset3d.march_rays(*(tensor.detach().contiguous() for tensor in tensors), float(step), max_samples)
-    )
+    tensors = (tensor.detach().contiguous() for tensor in (origins, directions, occupancy, lower, upper, offsets))
+    return RaySamples(*torch.ops.asset3d.march_rays(*tensors, float(step), max_samples))
 
 
 def _check_march(occupancy: Tensor, origins: Tensor, step: float, max_samples: int) -> None:

@@ -1,6 +1,7 @@
 """The page itself: one HTML file that holds everything it shows and asks the network for nothing."""
 import base64
 import json
+from collections.abc import Callable
 from html import escape
 from importlib.resources import files
 from io import BytesIO
@@ -136,10 +137,11 @@ def _turntable(run: RunRecord) -> str:
 def _metrics(run: RunRecord) -> str:
     if not run.metrics:
         return ""
-    order = {key: place for place, key in enumerate(UNITS)}
+    known = list(UNITS)
+    metrics = sorted(run.metrics.items(), key=lambda item: known.index(item[0]) if item[0] in UNITS else len(known))
     rows = "".join(
         f'<tr><th scope="row">{escape(UNITS.get(key, (key, ""))[0])}</th><td class="number">{escape(quantity(value))}'
-        f'</td><td>{escape(UNITS.get(key, (key, ""))[1])}</td></tr>' for key, value in sorted(run.metrics.items(), key=lambda item: order.get(item[0], 99)))
+        f'</td><td>{escape(UNITS.get(key, (key, ""))[1])}</td></tr>' for key, value in metrics)
     about = "<p>Means over views that were not used for fitting.</p>" if run.held_out else ""
     return (f'<section><h2>Quality</h2>{about}<div class="card scroll"><table><thead><tr><th scope="col">Measure</th>'
             f'<th scope="col" class="number">Value</th><th scope="col">Meaning</th></tr></thead><tbody>{rows}</tbody>'
@@ -166,20 +168,26 @@ def _pairs(run: RunRecord) -> str:
         f'<figure class="card"><div class="row">{_image(pair.photo, f"photo {pair.name}")}'
         f'{_image(pair.render, f"render {pair.name}")}{_image_tag(_difference(pair), f"difference {pair.name}")}</div>'
         f"<figcaption><b>{escape(pair.name)}</b>"
-        + "".join(f"<span>{escape(UNITS.get(k, (k,))[0])} {escape(quantity(v))}</span>" for k, v in pair.numbers.items())
+        + "".join(f"<span>{escape(UNITS.get(key, (key,))[0])} {escape(quantity(value))}</span>"
+                  for key, value in pair.numbers.items())
         + "</figcaption></figure>" for pair in run.pairs)
     return ("<section><h2>Views beside renders</h2><p>Photo, render of the exported asset, and four times their "
             f'difference; white is equal.</p><div class="pairs">{rows}</div></section>')
 
 
+def _of_each_stage(title: str, arrangement: str, run: RunRecord, figures: Callable[[StageRecord], str]) -> str:
+    """A section with the figures of every stage that has some; nothing where none has."""
+    parts = ((stage.name, figures(stage)) for stage in run.stages)
+    out = "".join(f'<h3>{escape(name)}</h3><div class="{arrangement}">{inner}</div>' for name, inner in parts if inner)
+    return f"<section><h2>{title}</h2>{out}</section>" if out else ""
+
+
 def _losses(run: RunRecord) -> str:
-    out = ""
-    for stage in run.stages:
-        charts = "".join(f'<div class="card">{line_chart(name, series)}</div>'
-                         for name, series in stage.series.items() if len(series) > 1 and not stage.judges)
-        if charts:
-            out += f'<h3>{escape(stage.name)}</h3><div class="charts">{charts}</div>'
-    return f"<section><h2>Losses over steps</h2>{out}</section>" if out else ""
+    def charts(stage: StageRecord) -> str:
+        return "".join(f'<div class="card">{line_chart(name, series)}</div>'
+                       for name, series in stage.series.items() if len(series) > 1 and not stage.judges)
+
+    return _of_each_stage("Losses over steps", "charts", run, charts)
 
 
 def _times(run: RunRecord) -> str:
@@ -202,12 +210,11 @@ def _time_row(stage: StageRecord, longest: float) -> str:
 
 
 def _previews(run: RunRecord) -> str:
-    out = ""
-    for stage in run.stages:
-        figures = "".join(f'<figure class="card">{_image(path, f"{stage.name}: {path.stem}")}'
-                          f"<figcaption>{escape(path.stem)}</figcaption></figure>" for path in stage.previews)
-        out += f'<h3>{escape(stage.name)}</h3><div class="previews">{figures}</div>' if figures else ""
-    return f"<section><h2>On the way</h2>{out}</section>" if out else ""
+    def pictures(stage: StageRecord) -> str:
+        return "".join(f'<figure class="card">{_image(path, f"{stage.name}: {path.stem}")}'
+                       f"<figcaption>{escape(path.stem)}</figcaption></figure>" for path in stage.previews)
+
+    return _of_each_stage("On the way", "previews", run, pictures)
 
 
 def _messages(run: RunRecord) -> str:

@@ -95,7 +95,8 @@ def read_run(folder: Path) -> RunRecord:
     """
     folder = Path(folder)
     if not (folder / "recipe.yaml").is_file():
-        raise InputError(f"{folder}: no run was started here (there is no recipe.yaml); give the output folder of a run")
+        raise InputError(f"{folder}: no run was started here (there is no recipe.yaml); "
+                         "give the output folder of a run")
     result, recipe = folder / "result", (folder / "recipe.yaml").read_text("utf-8")
     log = events.read(folder / "events.jsonl") if (folder / "events.jsonl").is_file() else []
     curves = events.metrics_over_steps(folder / "events.jsonl") if log else {}

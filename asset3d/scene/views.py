@@ -78,7 +78,7 @@ class ViewSet:
     notes: tuple[str, ...] = ()
     """What was unusual about the files and how they were read."""
     surface: Path | None = None
-    """`surface_points.npz` with `points` and `normals` of the true surface, where the set comes with one; input frame."""
+    """`surface_points.npz`, where the set comes with one: `points` and `normals` of the true surface; input frame."""
 
     def to(self, device) -> "ViewSet":
         return replace(self, train=self.train.to(device), test=self.test.to(device) if self.test else None)

@@ -43,7 +43,7 @@ class Context:
     """emit(kind, **data): one event on the log. `message` and `warning` (text=...) reach the user, `preview` (path=...)
     names a picture, `metric` (name=value, ...) goes to result/metrics.json."""
     raise_if_cancelled: Callable[[], None] = _nothing
-    """Raises `Cancelled` when the run is asked to stop; for loops inside `start` and `finish`. Steps need not call it."""
+    """Raises `Cancelled` when the run is asked to stop; for loops inside `start` and `finish`. Steps need not."""
     tap: Callable[[str, int, Any], Any] = lambda name, step, value: value
     """tap(name, step, value) returns the value; tests give another one to put a NaN where they want it."""
     deterministic: bool = True

@@ -26,7 +26,8 @@ def build() -> None:
 
 def library(name: str) -> str:
     """The path of a sanitizer's library of the compiler that built the extension."""
-    path = subprocess.run(["c++", f"-print-file-name={name}"], capture_output=True, text=True, check=True).stdout.strip()
+    command = ["c++", f"-print-file-name={name}"]
+    path = subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
     if not Path(path).is_absolute():
         raise SystemExit(f"sanitize: {name} is missing; install the sanitizer libraries of your C++ compiler")
     return str(Path(path).resolve())

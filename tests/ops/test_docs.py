@@ -12,7 +12,8 @@ BUILDERS = {"tet_grid", "cube_tet_grid", "hash_grid_levels", "mip_level_count"} 
 
 def rows() -> dict[str, list[str]]:
     text = (ROOT / "docs" / "operators.md").read_text()
-    lines = [[cell.strip() for cell in line.strip("|").split("|")] for line in text.splitlines() if line.startswith("| `")]
+    lines = [[cell.strip() for cell in line.strip("|").split("|")]
+             for line in text.splitlines() if line.startswith("| `")]
     return {cells[0].strip("`"): cells[1:] for cells in lines if len(cells) == 5}
 
 

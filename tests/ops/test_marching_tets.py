@@ -107,7 +107,8 @@ def test_order_of_the_published_example():
     assert faces.tolist() == [[3, 0, 1], [3, 2, 0]]
 
 
-@pytest.mark.parametrize("make", [lambda: tet_grid(16, torch.float64), lambda: cube_tet_grid((21, 24, 23), dtype=torch.float64)])
+@pytest.mark.parametrize("make", [lambda: tet_grid(16, torch.float64),
+                                  lambda: cube_tet_grid((21, 24, 23), dtype=torch.float64)])
 def test_sphere_is_closed_outward_and_round(make):
     grid = make()
     vertices, faces = marching_tets(sphere(grid.vertices), grid.vertices, grid)
@@ -219,7 +220,9 @@ def test_second_derivative_is_refused():
 @pytest.mark.parametrize("value", [None, 1.0])
 def test_opcheck(device, value):
     grid = tet_grid(2).to(device)
-    sdf = noise(len(grid.vertices), torch.float32, device=device) if value is None else torch.ones_like(grid.vertices[:, 0])
+    sdf = torch.ones_like(grid.vertices[:, 0])
+    if value is None:
+        sdf = noise(len(grid.vertices), torch.float32, device=device)
     args = (sdf.requires_grad_(), grid.vertices.clone().requires_grad_(), *grid.tables)
     torch.library.opcheck(torch.ops.asset3d.marching_tets.default, args)
     dense = noise((3, 4, 5), torch.float32, device=device).requires_grad_()

@@ -14,7 +14,8 @@ from asset3d.ops.triangle import (
     rasterize_reference,
 )
 
-DEVICES = ["cpu", pytest.param("cuda", marks=pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device"))]
+NEEDS_CUDA = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+DEVICES = ["cpu", pytest.param("cuda", marks=NEEDS_CUDA)]
 RESOLUTION = (13, 17)
 
 
@@ -34,7 +35,8 @@ def ball_in_view(resolution=(24, 20)):
 @pytest.mark.parametrize("n_faces", [0, 1, 9, 40])
 def test_rasterize_matches_reference(n_faces, device):
     positions, faces = (t.to(device) for t in random_faces(n_faces))
-    torch.testing.assert_close(rasterize(positions, faces, RESOLUTION), rasterize_reference(positions, faces, RESOLUTION))
+    expected = rasterize_reference(positions, faces, RESOLUTION)
+    torch.testing.assert_close(rasterize(positions, faces, RESOLUTION), expected)
 
 
 def test_rasterize_float32_matches_float64():
@@ -218,7 +220,7 @@ def test_compiles_without_graph_break():
 
 
 def test_repeats_to_the_bit():
-    color, rast, positions, faces = ball_in_view((64, 64))
+    _, _, positions, faces = ball_in_view((64, 64))
     positions = positions.float()
 
     def once():
@@ -245,13 +247,17 @@ P, F = torch.rand(1, 4, 4), torch.tensor([[0, 1, 2]], dtype=torch.int32)
 
 
 @pytest.mark.parametrize("error, message, call", [
-    (ValueError, r"rasterize: `positions` must have shape \(B, V, 4\), got \(4, 4\)", lambda: rasterize(P[0], F, (4, 4))),
+    (ValueError, r"rasterize: `positions` must have shape \(B, V, 4\), got \(4, 4\)",
+     lambda: rasterize(P[0], F, (4, 4))),
     (TypeError, r"rasterize: `faces` must be torch.int32, got torch.int64", lambda: rasterize(P, F.long(), (4, 4))),
     (ValueError, r"rasterize: `faces` must index 4 vertices, got indices from 0 to 4",
      lambda: rasterize(P, F + torch.tensor([[0, 0, 2]], dtype=torch.int32), (4, 4))),
-    (ValueError, r"rasterize: `faces` must index 4 vertices, got indices from -1 to 1", lambda: rasterize(P, F - 1, (4, 4))),
-    (ValueError, r"rasterize: `resolution` must be between 0 and 16384, got \(-1, 4\)", lambda: rasterize(P, F, (-1, 4))),
-    (ValueError, r"rasterize: `positions` has values that are not finite", lambda: rasterize(P * float("nan"), F, (4, 4))),
+    (ValueError, r"rasterize: `faces` must index 4 vertices, got indices from -1 to 1",
+     lambda: rasterize(P, F - 1, (4, 4))),
+    (ValueError, r"rasterize: `resolution` must be between 0 and 16384, got \(-1, 4\)",
+     lambda: rasterize(P, F, (-1, 4))),
+    (ValueError, r"rasterize: `positions` has values that are not finite",
+     lambda: rasterize(P * float("nan"), F, (4, 4))),
     (TypeError, r"rasterize: `positions` must be float32 or float64, got torch.float16",
      lambda: rasterize(P.half(), F, (4, 4))),
     (ValueError, r"interpolate: `attributes` must have batch 1 or 1, got 2",

@@ -26,7 +26,8 @@ def test_matches_reference(filter_mode, boundary_mode, texture_batch):
     for fn in (texture, texture_reference):
         out = fn(*leaves, filter_mode, boundary_mode)
         weight = torch.randn(out.shape, dtype=out.dtype, generator=torch.Generator().manual_seed(1))
-        results.append([out, *torch.autograd.grad((out * weight).sum(), leaves, allow_unused=True, materialize_grads=True)])
+        grads = torch.autograd.grad((out * weight).sum(), leaves, allow_unused=True, materialize_grads=True)
+        results.append([out, *grads])
     torch.testing.assert_close(*results)
 
 
@@ -123,11 +124,14 @@ T, UV = torch.rand(1, 4, 4, 3), torch.rand(1, 2, 2, 2)
 
 
 @pytest.mark.parametrize("error, message, call", [
-    (ValueError, r"texture: `uv` must have shape \(B, H, W, 2\), got \(1, 2, 2, 3\)", lambda: texture(T, torch.rand(1, 2, 2, 3))),
-    (ValueError, r"texture: `filter_mode` must be one of nearest, linear, .*, got 'cubic'", lambda: texture(T, UV, filter_mode="cubic")),
+    (ValueError, r"texture: `uv` must have shape \(B, H, W, 2\), got \(1, 2, 2, 3\)",
+     lambda: texture(T, torch.rand(1, 2, 2, 3))),
+    (ValueError, r"texture: `filter_mode` must be one of nearest, linear, .*, got 'cubic'",
+     lambda: texture(T, UV, filter_mode="cubic")),
     (ValueError, r"texture: `boundary_mode` must be one of wrap, clamp, zero, got 'mirror'",
      lambda: texture(T, UV, boundary_mode="mirror")),
-    (ValueError, r"texture: `filter_mode` 'linear-mipmap-linear' needs `uv_da`", lambda: texture(T, UV, filter_mode=FILTERS[3])),
+    (ValueError, r"texture: `filter_mode` 'linear-mipmap-linear' needs `uv_da`",
+     lambda: texture(T, UV, filter_mode=FILTERS[3])),
     (ValueError, r"texture: `tex` must have batch 1 or 1, got 2", lambda: texture(T.expand(2, 4, 4, 3), UV)),
     (ValueError, r"texture: `tex` must be 1 to 16384 texels high and wide, got 0 x 4", lambda: texture(T[:, :0], UV)),
     (ValueError, r"texture: `uv` has values that are not finite", lambda: texture(T, UV / 0)),

@@ -276,7 +276,8 @@ def test_composite_refuses(alpha, values, first, error, message):
     ({"offsets": torch.ones(3)}, ValueError, r"`offsets` must have shape \(R\) where R=2"),
     ({"lower": [0.0, 0.0]}, ValueError, r"`lower` must have shape \(3\), got \(2,\)"),
     ({"upper": [0.5, -0.5, 0.5]}, RuntimeError, "`lower` must be below `upper`, got -0.5 and -0.5 on axis 1"),
-    ({"origins": torch.full((2, 3), torch.nan)}, RuntimeError, "`origins` has a value that is not finite at flat index 0"),
+    ({"origins": torch.full((2, 3), torch.nan)}, RuntimeError,
+     "`origins` has a value that is not finite at flat index 0"),
 ])
 def test_march_refuses(change, error, message):
     args = dict(origins=torch.zeros(2, 3), directions=torch.ones(2, 3), occupancy=grid(), lower=LOWER, upper=UPPER,

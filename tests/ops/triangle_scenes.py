@@ -39,7 +39,8 @@ def ball(rows=12, columns=16, radius=0.45):
 def projection(fov=30.0, near=0.1, far=10.0, dtype=torch.float64):
     """OpenGL projection (4, 4), with y pointing down so that row 0 of an image is its top."""
     f = 1 / math.tan(math.radians(fov) / 2)
-    rows = [[f, 0, 0, 0], [0, -f, 0, 0], [0, 0, -(far + near) / (far - near), -2 * far * near / (far - near)], [0, 0, -1, 0]]
+    depth = [0, 0, -(far + near) / (far - near), -2 * far * near / (far - near)]
+    rows = [[f, 0, 0, 0], [0, -f, 0, 0], depth, [0, 0, -1, 0]]
     return torch.tensor(rows, dtype=dtype)
 
 

@@ -26,7 +26,8 @@ def model_area(page: Chromium) -> np.ndarray:
     """The pixels of the viewer, (H, W, 3)."""
     box = page.evaluate("(({x, y, width, height}) => [x, y, x + width, y + height])"
                         "(document.getElementById('model').getBoundingClientRect())")
-    return np.asarray(Image.open(io.BytesIO(page.screenshot())).convert("RGB").crop([round(x) for x in box])).astype(int)
+    picture = Image.open(io.BytesIO(page.screenshot())).convert("RGB")
+    return np.asarray(picture.crop([round(x) for x in box])).astype(int)
 
 
 def share(pixels: np.ndarray, stronger: int, weaker: int) -> float:

@@ -74,7 +74,7 @@ def test_moebius_strip_stays():
         a, b = (i, i + 12), ((i + 1) % 12, (i + 1) % 12 + 12)
         b = b[::-1] if i == 11 else b
         faces += [(a[0], b[0], b[1]), (a[0], b[1], a[1])]
-    out, report = clean_mesh(mesh(vertices, np.array(faces)))
+    out, _ = clean_mesh(mesh(vertices, np.array(faces)))
     assert out.faces.shape == (24, 3)
 
 

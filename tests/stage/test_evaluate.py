@@ -102,7 +102,8 @@ def test_an_asset_without_texture_is_refused(tmp_path):
         evaluate(tmp_path, replace(box(), material=None), ViewSet(photos(box(), [0.0])))
 
 
-@pytest.mark.parametrize("content", [{"points": np.zeros((3, 3))}, {"points": np.zeros((3, 3)), "normals": np.zeros(3)}])
+@pytest.mark.parametrize("content", [{"points": np.zeros((3, 3))},
+                                     {"points": np.zeros((3, 3)), "normals": np.zeros(3)}])
 def test_a_file_that_is_no_surface_is_refused(tmp_path, content):
     np.savez(tmp_path / "surface.npz", **content)
     with pytest.raises(InputError, match="surface.npz: .*`points` and `normals`"):

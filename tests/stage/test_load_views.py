@@ -9,7 +9,8 @@ from asset3d.stage.load_views import LoadViews, LoadViewsConfig
 
 
 def stage(tmp_path, events, **config):
-    context = Context("load", 0, torch.device("cpu"), tmp_path, tmp_path, lambda kind, **data: events.append((kind, data)))
+    context = Context("load", 0, torch.device("cpu"), tmp_path, tmp_path,
+                      lambda kind, **data: events.append((kind, data)))
     return LoadViews(LoadViewsConfig(**config), context)
 
 

@@ -8,7 +8,8 @@ from asset3d.stage.optimize import Optimize, OptimizeConfig
 GIVEN = {"renderer": {"type": "mesh"}, "loss": [{"type": "mask"}]}
 
 
-@pytest.mark.parametrize("kind, before", [("tet_mesh", "type: convert, to: tet_mesh"), ("textured_mesh", "type: texture")])
+@pytest.mark.parametrize("kind, before", [("tet_mesh", "type: convert, to: tet_mesh"),
+                                          ("textured_mesh", "type: texture")])
 def test_a_representation_that_another_stage_makes_is_refused(kind, before):
     config = OptimizeConfig(name="surface", representation={"type": kind}, **GIVEN)
     with pytest.raises(InputError, match=f"stage 'surface': a {kind} cannot be started from nothing; .*{before}"):
