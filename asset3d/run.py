@@ -23,6 +23,7 @@ from asset3d import _progress, registry
 from asset3d import recipe as recipes
 from asset3d._run import Run, resolve
 from asset3d.errors import Asset3DError, InputError, did_you_mean
+from asset3d.stage.base import StageConfig
 from asset3d.workspace import check_empty
 
 FLAGS = ("--help", "--dry-run", "--resume", "--events")
@@ -126,14 +127,20 @@ def print_plan(arguments: Arguments) -> int:
           f"{'deterministic' if recipe.deterministic else 'not deterministic'}")
     print(f"output: {arguments.output or f'outputs/{recipe.name}/<time>'}")
     for index, config in enumerate(recipe.stage):
-        cls = registry.component("stage", config.type)
-        cls.check(config)
-        reads = [config.from_.get(name, name) for name in cls.reads_of(config)]
-        writes = [config.as_.get(name, name) for name in cls.writes_of(config)]
-        name = config.name if config.name == config.type else f"{config.name} ({config.type})"
-        print(f"{index + 1:3d}. {name}: {', '.join(reads) or 'nothing'} -> {', '.join(writes) or 'files'}")
+        registry.component("stage", config.type).check(config)
+        print(f"{index + 1:3d}. {_plan_of(config)}")
     print("everything is there; nothing was written")
     return 0
+
+
+def _plan_of(config: StageConfig) -> str:
+    """What a stage reads and writes, and how many steps its config asks for; others find out when they start."""
+    cls = registry.component("stage", config.type)
+    reads = [config.from_.get(name, name) for name in cls.reads_of(config)]
+    writes = [config.as_.get(name, name) for name in cls.writes_of(config)]
+    name = config.name if config.name == config.type else f"{config.name} ({config.type})"
+    steps = f", {config.steps} steps" if isinstance(getattr(config, "steps", None), int) else ""
+    return f"{name}: {', '.join(reads) or 'nothing'} -> {', '.join(writes) or 'files'}{steps}"
 
 
 # ------------------------------------------------------------------------------------------------------- running

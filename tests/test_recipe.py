@@ -183,7 +183,7 @@ def test_help_of_a_recipe(folder, capsys):
 def test_dry_run_prints_the_plan_and_writes_nothing(folder, capsys):
     save(folder, fake_stages.RECIPE)
     assert main(["--dry-run", "r.yaml", "views=v.txt"]) == 0
-    assert "  3. second (fake_walk): views -> far\n  4. fake_write: far -> asset\n" in capsys.readouterr().out
+    assert "  3. second (fake_walk): views -> far, 20 steps\n  4. fake_write: far -> asset\n" in capsys.readouterr().out
     assert sorted(path.name for path in folder.iterdir()) == ["r.yaml", "v.txt"]
     assert main(["--dry-run", "r.yaml", "views=w.txt"]) == 2
 
