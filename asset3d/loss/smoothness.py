@@ -1,7 +1,8 @@
-"""Neighbouring pixels of one surface have similar normals."""
+"""Neighbouring points of one surface have similar normals."""
 from typing import Literal
 
 from jaxtyping import Float
+from pydantic import Field
 from torch import Tensor
 
 from asset3d.loss.base import Loss, LossConfig, mean_over
@@ -11,18 +12,36 @@ from asset3d.scene.rendering import Rendering, Target
 
 class SmoothnessConfig(LossConfig):
     type: Literal["smoothness"] = "smoothness"
+    rounding: float = Field(0.02, gt=0)
+    """Angle in radians below which differences count by their square: noise. Above, a crease costs no more than the same
+    turn in many small steps."""
 
 
 @register("loss", SmoothnessConfig)
 class Smoothness(Loss):
-    """Mean 1 - cosine between the normals of neighbouring pixels; needs whole images with normals."""
+    """How much normals differ between neighbours.
+
+    Between points near the surface of a field and between faces that share an edge: mean length of the difference of
+    the two unit normals, rounded off near 0 (a total variation of normals, which keeps creases). Between pixels, for
+    renderers of whole images with `normals: true` whose faces change: mean 1 - cosine.
+    """
 
     def forward(self, rendering: Rendering, target: Target, step: int) -> Float[Tensor, ""]:
-        normal = rendering.normal
-        if normal is None or normal.dim() != 4:
-            raise ValueError("loss 'smoothness' needs a renderer of whole images with `normals: true`")
-        seen = rendering.alpha.detach() > 0.99
-        across = mean_over(1 - (normal[:, :, 1:] * normal[:, :, :-1]).sum(-1, keepdim=True),
-                           seen[:, :, 1:] & seen[:, :, :-1])
-        down = mean_over(1 - (normal[:, 1:] * normal[:, :-1]).sum(-1, keepdim=True), seen[:, 1:] & seen[:, :-1])
-        return across + down
+        pair = rendering.extras.get("neighbour_normals")
+        if pair is None:
+            return between_pixels(rendering)
+        rounding = self.config.rounding
+        turn = ((pair[0] - pair[1]).square().sum(-1) + rounding**2).sqrt() - rounding
+        weight = rendering.extras.get("neighbour_weights")
+        return turn.mean() if weight is None else (weight * turn).sum() / weight.sum()
+
+
+def between_pixels(rendering: Rendering) -> Float[Tensor, ""]:
+    """Mean 1 - cosine between the normals of pixels side by side that lie inside the object."""
+    normal = rendering.normal
+    if normal is None or normal.dim() != 4:
+        raise ValueError("loss 'smoothness' needs a renderer of fields, or one of whole images with `normals: true`")
+    seen = rendering.alpha.detach() > 0.99
+    across = mean_over(1 - (normal[:, :, 1:] * normal[:, :, :-1]).sum(-1, keepdim=True), seen[:, :, 1:] & seen[:, :, :-1])
+    down = mean_over(1 - (normal[:, 1:] * normal[:, :-1]).sum(-1, keepdim=True), seen[:, 1:] & seen[:, :-1])
+    return across + down

@@ -52,7 +52,7 @@ class MeshRenderer(Renderer):
         image = shrink(image, factor)
         return Rendering(image[..., :3], image[..., 3:4], nearest(depth * covered, factor),
                          normalize(image[..., 4:7], dim=-1) if self.config.normals else None,
-                         {"vertices": vertices, "faces": faces})
+                         shape_of(representation, vertices, faces))
 
     def _color(self, representation, vertices, faces, rast, rast_db, covered) -> Float[Tensor, "B H W 3"]:
         """Colours where a triangle is, 0 elsewhere."""
@@ -75,6 +75,18 @@ class MeshRenderer(Renderer):
         normals = normalize(torch.linalg.cross(b - a, c - a), dim=-1)
         face = rast[..., 3].long()
         return torch.cat([normals.new_zeros(1, 3), normals])[face]
+
+
+def shape_of(representation, vertices: Float[Tensor, "V 3"], faces: Tensor) -> dict[str, Tensor]:
+    """What losses on the shape itself ask for; where faces never change, also the normals on both sides of every edge."""
+    if not isinstance(representation, TexturedMesh):
+        return {"vertices": vertices, "faces": faces}
+    vertices, faces = representation.closed_surface()
+    a, b, c = vertices[faces].unbind(1)
+    normals = normalize(torch.linalg.cross(b - a, c - a), dim=-1)
+    start, end = vertices[representation.hinge_ends].unbind(1)
+    return {"vertices": vertices, "faces": faces, "neighbour_normals": normals[representation.hinge_faces],
+            "neighbour_weights": (end - start).detach().norm(dim=-1)}
 
 
 def shrink(image: Float[Tensor, "B H W C"], factor: int) -> Float[Tensor, "B h w C"]:

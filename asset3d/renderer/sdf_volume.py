@@ -5,6 +5,7 @@ import torch
 from jaxtyping import Float
 from pydantic import Field
 from torch import Tensor
+from torch.nn.functional import normalize
 
 from asset3d.ops.volume import RaySamples
 from asset3d.registry import Config, register
@@ -19,7 +20,10 @@ class SdfVolumeConfig(Config):
     step_size: float = Field(1 / 256, gt=0, le=0.1)
     """Least distance between samples along a ray; up to twice as far while the density is still wide."""
     eikonal_points: int = Field(3072, ge=0)
-    """Points per step at which the gradient of the distance is given to the eikonal loss; a third lies anywhere."""
+    """Points per step at which the gradient of the distance is given to the eikonal loss; a third lies anywhere, the
+    others are pairs of neighbours near the surface, whose normals are given to the smoothness loss."""
+    neighbour_distance: float = Field(0.004, gt=0)
+    """Standard deviation, per axis, of the step from a point to its neighbour; the object is 1 long."""
     normals: bool = False
     """Also render analytic normals in training (needed by the normal loss; about twice the time)."""
 
@@ -41,21 +45,26 @@ class SdfVolumeRenderer(Renderer):
         x = positions(rays, samples)
         sdf, features = field(x)
         alpha = section_alpha(sdf, samples, field.sharpness)
-        normal = torch.nn.functional.normalize(field.gradient(x), dim=-1) if self.config.normals else None
+        normal = normalize(field.gradient(x), dim=-1) if self.config.normals else None
         extras = {}
         if generator is not None and self.config.eikonal_points:
-            extras["sdf_gradient"] = field.gradient(self._eikonal_points(x, generator))
+            points, n_pairs = self._eikonal_points(x, generator)
+            extras["sdf_gradient"] = gradient = field.gradient(points)
+            extras["neighbour_normals"] = normalize(gradient[:2 * n_pairs], dim=-1).unflatten(0, (2, n_pairs))
         return composite(samples, rays, alpha, color_of(field, x, features, colored), normal, **extras)
 
     def _spacing(self, field) -> float:
         """Wide densities need fewer samples: about one per width of the logistic."""
         return min(max(1.2 / float(field.sharpness), self.config.step_size), 2 * self.config.step_size)
 
-    def _eikonal_points(self, x: Float[Tensor, "S 3"], generator: torch.Generator) -> Float[Tensor, "E 3"]:
+    def _eikonal_points(self, x: Float[Tensor, "S 3"], generator: torch.Generator) -> tuple[Float[Tensor, "E 3"], int]:
+        """P points near the surface, a neighbour of each, and points anywhere; and P."""
         anywhere = torch.rand(self.config.eikonal_points // 3, 3, generator=generator) - 0.5
-        n_near = min(self.config.eikonal_points - len(anywhere), len(x))
-        near = torch.randint(max(len(x), 1), (n_near,), generator=generator)
-        return torch.cat([x[near.to(x.device)], anywhere.to(x.device)])
+        n_pairs = min((self.config.eikonal_points - len(anywhere)) // 2, len(x))
+        picked = torch.randint(max(len(x), 1), (n_pairs,), generator=generator)
+        step = torch.randn(n_pairs, 3, generator=generator) * self.config.neighbour_distance
+        near = x[picked.to(x.device)]
+        return torch.cat([near, near + step.to(x.device), anywhere.to(x.device)]), n_pairs
 
     def render(self, field, camera: Camera) -> Rendering:
         return render_in_chunks(lambda rays: self.render_rays(field, rays), camera)

@@ -10,6 +10,7 @@ from asset3d.ops.triangle import face_topology
 from asset3d.registry import Config, register
 from asset3d.representation.base import Representation
 from asset3d.scene.mesh import Mesh
+from asset3d.scene.mesh_topology import edge_table, half_edges
 
 SMOOTHING = (0, 4, 24)
 """Rounds of neighbourhood averaging that vertices are moved through. A vertex moves by a sum: alone, with its
@@ -38,12 +39,14 @@ class TexturedMesh(Representation):
         places, self.place = torch.unique(mesh.vertices, dim=0, return_inverse=True)
         self.start_mesh = mesh
         self.topology = face_topology(mesh.faces.int(), mesh.vertices)
+        self.closed_faces = self.place[mesh.faces]
+        self.hinge_faces, self.hinge_ends = hinges(self.closed_faces)
         self.register_buffer("places", places)
         self.texture = nn.Parameter(texture.clone()[None])
         self.moves = nn.ParameterList()
         if config.learning_rate_vertices:
             self.moves.extend(torch.zeros_like(places) for _ in SMOOTHING)
-            self.neighbours = neighbour_mean(self.place[mesh.faces], len(places))
+            self.neighbours = neighbour_mean(self.closed_faces, len(places))
 
     @classmethod
     def of(cls, mesh: Mesh) -> "TexturedMesh":
@@ -69,6 +72,10 @@ class TexturedMesh(Representation):
         """Vertices and faces as they are now."""
         return (self.places + self._displacement())[self.place], self.start_mesh.faces
 
+    def closed_surface(self) -> tuple[Float[Tensor, "P 3"], Tensor]:
+        """The same without seams: one vertex per place, for losses on the shape itself."""
+        return self.places + self._displacement(), self.closed_faces
+
     def _displacement(self) -> Float[Tensor, "P 3"] | float:
         """The sum of all moves, each spread over its neighbourhood."""
         total = 0.0
@@ -77,6 +84,14 @@ class TexturedMesh(Representation):
             for _ in range(wider):
                 total = (total + self.neighbours @ total) / 2
         return total
+
+
+def hinges(faces: Int64[Tensor, "F 3"]) -> tuple[Int64[Tensor, "2 E"], Int64[Tensor, "E 2"]]:
+    """The two faces at every edge that has exactly two, and the vertices at the ends of the edge."""
+    numbers = faces.cpu().numpy()
+    pairs = edge_table(numbers).pairs()
+    ends = half_edges(numbers)[pairs[:, 0]]
+    return torch.from_numpy(pairs // 3).T.to(faces.device), torch.from_numpy(ends).to(faces.device)
 
 
 def neighbour_mean(faces: Int64[Tensor, "F 3"], count: int) -> Tensor:

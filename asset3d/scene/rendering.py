@@ -17,7 +17,8 @@ class Rendering:
     normal: Float[Tensor, "... 3"] | None = None
     """World space, unit, 0 where there is nothing."""
     extras: dict[str, Tensor] = field(default_factory=dict)
-    """By-products that single losses ask for by name: `sdf_gradient`, `vertices`, `faces`, ..."""
+    """By-products that single losses ask for by name: `sdf_gradient`, `vertices`, `faces`,
+    `neighbour_normals` (2, P, 3) with `neighbour_weights` (P,), ..."""
 
     def over(self, background: Float[Tensor, "... 3"]) -> Float[Tensor, "... 3"]:
         """The colour in front of a background."""

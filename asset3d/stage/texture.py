@@ -10,6 +10,7 @@ from asset3d.errors import InputError
 from asset3d.loss.laplacian import Laplacian, LaplacianConfig
 from asset3d.loss.mask import Mask, MaskConfig
 from asset3d.loss.photometric import Photometric, PhotometricConfig
+from asset3d.loss.smoothness import Smoothness, SmoothnessConfig
 from asset3d.registry import register
 from asset3d.renderer.mesh import MeshRenderer, MeshRendererConfig
 from asset3d.representation.textured_mesh import TexturedMesh, TexturedMeshConfig
@@ -41,8 +42,10 @@ class TextureConfig(StageConfig, FitConfig):
     """Rows and columns of samples per pixel of the photos."""
     vertex_learning_rate: float = Field(7e-4, ge=0)
     """Step size for vertex positions, which follow the photos' outlines and colours; 0 keeps the geometry."""
-    laplacian: Annotated[Schedule, Values(ge=0)] = constant(0.1)
+    laplacian: Annotated[Schedule, Values(ge=0)] = constant(0.02)
     """Weight of the loss that keeps vertices near the mean of their neighbours."""
+    smoothness: Annotated[Schedule, Values(ge=0)] = constant(0.01)
+    """Weight of the loss that keeps faces at one edge in one plane, and lets creases be."""
     mask: Annotated[Schedule, Values(ge=0)] = constant(1.0)
     """Weight of the mask loss."""
 
@@ -94,6 +97,7 @@ class Texture(Stage):
         losses = [Photometric(PhotometricConfig(l1=0.5, l2=2.0)), Mask(MaskConfig(weight=config.mask))]
         if factor:
             losses.append(Laplacian(LaplacianConfig(weight=config.laplacian)))
+            losses.append(Smoothness(SmoothnessConfig(weight=config.smoothness, rounding=0.05)))
         renderer = MeshRenderer(MeshRendererConfig(supersample=config.supersample, texture_filter="linear"))
         self.fit = Fit(config, self.context, representation, renderer, losses, self.views)
 

@@ -7,6 +7,7 @@ namespace asset3d::hash_grid::A3D_ISA {
 using namespace asset3d::simd::A3D_ISA;
 namespace {
 constexpr int kTile = 512;
+constexpr uint64_t kCached = 1 << 13;  // numbers of a level that need no prefetching
 
 // The F features of a row as one value that is loaded, multiplied and stored at once.
 template <int F> struct RowType { typedef float type __attribute__((vector_size(4 * F), aligned(4), may_alias)); };
@@ -64,23 +65,41 @@ A3D_LANE void sum_rows(const float* rows, const CornerInts& row, const CornerFlo
   }
 }
 
+// Asks for the rows of some lanes ahead of use. Neighbours along x mostly lie in one cache line: every other corner will do.
+template <int F>
+A3D_LANE void prefetch(const float* rows, const CornerInts& row) {
+  A3D_UNROLL_8
+  for (int c = 0; c < 8; c += 2)
+    for (int k = 0; k < kLanes; ++k) __builtin_prefetch(rows + int64_t(row.at[c][k]) * F);
+}
+
 template <int F>
 void features_loop(const Args<float>& a, Part part) {
   const int stride = a.n_levels * F;
   Tile x;
-  CornerInts rows;
-  CornerFloats weights;
+  CornerInts rows[2];
+  CornerFloats weights[2];
   for (int64_t first = part.first_point; first < part.last_point; first += kTile) {
     const int64_t n = std::min<int64_t>(kTile, part.last_point - first);
     transpose(a.x + first * kDims, n, x);
-    for (int l = part.first_level; l < part.last_level; ++l)
-      for (int64_t k = 0; k < n; k += kLanes) {
+    for (int l = part.first_level; l < part.last_level; ++l) {
+      const Level& level = a.levels[l];
+      const float* table = a.table + level.first_row * F;
+      const auto prepare = [&](int64_t k) __attribute__((always_inline)) {
+        const int side = k / kLanes & 1;
         Float point[kDims];
         read(x, k, point);
-        store_weights(locate(a.levels[l], point, 0, rows), weights);
-        sum_rows<F, false>(a.table + a.levels[l].first_row * F, rows, weights, int(std::min<int64_t>(kLanes, n - k)),
+        store_weights(locate(level, point, 0, rows[side]), weights[side]);
+        if (level.n_rows * F > kCached) prefetch<F>(table, rows[side]);
+      };
+      prepare(0);
+      for (int64_t k = 0; k < n; k += kLanes) {
+        if (k + kLanes < n) prepare(k + kLanes);
+        const int side = k / kLanes & 1;
+        sum_rows<F, false>(table, rows[side], weights[side], int(std::min<int64_t>(kLanes, n - k)),
                            a.out + (first + k) * stride + l * F, stride);
       }
+    }
   }
 }
 
