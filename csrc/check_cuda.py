@@ -16,7 +16,8 @@ from typing import NamedTuple
 
 ROOT = Path(__file__).resolve().parents[1]
 ARCHES = ["sm_80", "sm_86", "sm_89", "sm_90"]
-FLAGS = ["-std=c++20", "-O3", "--expt-extended-lambda", "-Werror=all-warnings", "-Xcompiler=-Wall,-Werror", "-Xptxas=-v"]
+FLAGS = ["-std=c++20", "-O3", "--expt-extended-lambda", "-Werror=all-warnings", "-Xcompiler=-Wall,-Werror",
+         "-Xptxas=-v"]
 
 
 class Usage(NamedTuple):
@@ -38,7 +39,9 @@ def nvcc_command(source: Path) -> list[str]:
 
 def kernel_name(symbol: str) -> str:
     """asset3d::hash_grid::features_kernel<float, true>, shortened to what tells kernels apart."""
-    full = subprocess.run(["c++filt", symbol], capture_output=True, text=True).stdout.strip() if shutil.which("c++filt") else symbol
+    full = symbol
+    if shutil.which("c++filt"):
+        full = subprocess.run(["c++filt", symbol], capture_output=True, text=True).stdout.strip()
     full = re.sub(r"\(anonymous namespace\)::|asset3d::\w+::|^void ", "", full)
     return re.sub(r"\(.*$", "", re.sub(r"\((bool|int|unsigned int)\)", "", full))
 
@@ -50,7 +53,8 @@ def parse(file: str, text: str) -> list[Usage]:
         stores, loads = map(int, re.search(r"(\d+) bytes spill stores, (\d+) bytes spill loads", block).groups())
         registers = int(re.search(r"Used (\d+) registers", block).group(1))
         shared = re.search(r"(\d+) bytes smem", block)
-        rows.append(Usage(file, kernel_name(symbol), arch, registers, stores + loads, int(shared.group(1)) if shared else 0))
+        shared_bytes = int(shared.group(1)) if shared else 0
+        rows.append(Usage(file, kernel_name(symbol), arch, registers, stores + loads, shared_bytes))
     return rows
 
 

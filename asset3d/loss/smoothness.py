@@ -13,8 +13,8 @@ from asset3d.scene.rendering import Rendering, Target
 class SmoothnessConfig(LossConfig):
     type: Literal["smoothness"] = "smoothness"
     rounding: float = Field(0.02, gt=0)
-    """Angle in radians below which differences count by their square: noise. Above, a crease costs no more than the same
-    turn in many small steps."""
+    """Angle in radians below which differences count by their square, as noise does. Above, a crease costs no more than
+    the same turn in many small steps."""
 
 
 @register("loss", SmoothnessConfig)
@@ -33,7 +33,9 @@ class Smoothness(Loss):
         rounding = self.config.rounding
         turn = ((pair[0] - pair[1]).square().sum(-1) + rounding**2).sqrt() - rounding
         weight = rendering.extras.get("neighbour_weights")
-        return turn.mean() if weight is None else (weight * turn).sum() / weight.sum()
+        if weight is None:
+            return turn.sum() / max(len(turn), 1)  # no ray may have met the object
+        return (weight * turn).sum() / weight.sum()
 
 
 def between_pixels(rendering: Rendering) -> Float[Tensor, ""]:
@@ -42,6 +44,9 @@ def between_pixels(rendering: Rendering) -> Float[Tensor, ""]:
     if normal is None or normal.dim() != 4:
         raise ValueError("loss 'smoothness' needs a renderer of fields, or one of whole images with `normals: true`")
     seen = rendering.alpha.detach() > 0.99
-    across = mean_over(1 - (normal[:, :, 1:] * normal[:, :, :-1]).sum(-1, keepdim=True), seen[:, :, 1:] & seen[:, :, :-1])
-    down = mean_over(1 - (normal[:, 1:] * normal[:, :-1]).sum(-1, keepdim=True), seen[:, 1:] & seen[:, :-1])
-    return across + down
+    total = normal.new_zeros(())
+    for axis in (1, 2):
+        before, after = (slice(None),) * axis + (slice(None, -1),), (slice(None),) * axis + (slice(1, None),)
+        cosine = (normal[before] * normal[after]).sum(-1, keepdim=True)
+        total = total + mean_over(1 - cosine, seen[before] & seen[after])
+    return total

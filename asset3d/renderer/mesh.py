@@ -38,7 +38,7 @@ class MeshRenderer(Renderer):
     def render(self, representation, camera: Camera) -> Rendering:
         factor = self.config.supersample
         fine = camera.resized(camera.height * factor, camera.width * factor) if factor > 1 else camera
-        vertices, faces = representation.surface()
+        vertices, faces, shape = geometry_of(representation)
         clip = fine.clip_positions(vertices)
         faces32 = faces.int()
         rast, rast_db = rasterize(clip, faces32, (fine.height, fine.width))
@@ -52,7 +52,7 @@ class MeshRenderer(Renderer):
         image = shrink(image, factor)
         return Rendering(image[..., :3], image[..., 3:4], nearest(depth * covered, factor),
                          normalize(image[..., 4:7], dim=-1) if self.config.normals else None,
-                         shape_of(representation, vertices, faces))
+                         shape)
 
     def _color(self, representation, vertices, faces, rast, rast_db, covered) -> Float[Tensor, "B H W 3"]:
         """Colours where a triangle is, 0 elsewhere."""
@@ -77,16 +77,19 @@ class MeshRenderer(Renderer):
         return torch.cat([normals.new_zeros(1, 3), normals])[face]
 
 
-def shape_of(representation, vertices: Float[Tensor, "V 3"], faces: Tensor) -> dict[str, Tensor]:
-    """What losses on the shape itself ask for; where faces never change, also the normals on both sides of every edge."""
+def geometry_of(representation) -> tuple[Float[Tensor, "V 3"], Tensor, dict[str, Tensor]]:
+    """Vertices and faces, and what losses on the shape itself ask for: the same without seams; where faces never change
+    also the normals beside every edge."""
     if not isinstance(representation, TexturedMesh):
-        return {"vertices": vertices, "faces": faces}
-    vertices, faces = representation.closed_surface()
-    a, b, c = vertices[faces].unbind(1)
+        vertices, faces = representation.surface()
+        return vertices, faces, {"vertices": vertices, "faces": faces}
+    places, closed_faces = representation.closed_surface()
+    a, b, c = places[closed_faces].unbind(1)
     normals = normalize(torch.linalg.cross(b - a, c - a), dim=-1)
-    start, end = vertices[representation.hinge_ends].unbind(1)
-    return {"vertices": vertices, "faces": faces, "neighbour_normals": normals[representation.hinge_faces],
-            "neighbour_weights": (end - start).detach().norm(dim=-1)}
+    start, end = places[representation.hinge_ends].unbind(1)
+    return places[representation.place], representation.start_mesh.faces, {
+        "vertices": places, "faces": closed_faces, "neighbour_normals": normals[representation.hinge_faces],
+        "neighbour_weights": (end - start).detach().norm(dim=-1)}
 
 
 def shrink(image: Float[Tensor, "B H W C"], factor: int) -> Float[Tensor, "B h w C"]:

@@ -31,7 +31,7 @@ class TetMesh(Representation):
     made_by = "{type: convert, to: tet_mesh}"
 
     def __init__(self, config: TetMeshConfig, field: nn.Module):
-        """`field` gives the first surface through `evaluate` and the colours through `color`; a copy of it is trained on.
+        """`field` gives the first surface by `evaluate` and the colours by `color`; a copy of it is trained on.
 
         Raises:
             EmptySurface: The field has no surface.

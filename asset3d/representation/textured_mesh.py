@@ -1,4 +1,5 @@
 """A mesh with fixed faces and texture coordinates: its base colour is trained, its vertices may move a little."""
+import warnings
 from typing import Literal
 
 import torch
@@ -46,7 +47,7 @@ class TexturedMesh(Representation):
         self.moves = nn.ParameterList()
         if config.learning_rate_vertices:
             self.moves.extend(torch.zeros_like(places) for _ in SMOOTHING)
-            self.neighbours = neighbour_mean(self.closed_faces, len(places))
+            self.neighbours = NeighbourMean(self.closed_faces, len(places))
 
     @classmethod
     def of(cls, mesh: Mesh) -> "TexturedMesh":
@@ -70,7 +71,7 @@ class TexturedMesh(Representation):
 
     def surface(self) -> tuple[Float[Tensor, "V 3"], Tensor]:
         """Vertices and faces as they are now."""
-        return (self.places + self._displacement())[self.place], self.start_mesh.faces
+        return self.closed_surface()[0][self.place], self.start_mesh.faces
 
     def closed_surface(self) -> tuple[Float[Tensor, "P 3"], Tensor]:
         """The same without seams: one vertex per place, for losses on the shape itself."""
@@ -82,7 +83,7 @@ class TexturedMesh(Representation):
         for move, wider in zip(reversed(self.moves), reversed(STEPS_OF_SMOOTHING)):  # the smoothest first
             total = total + move
             for _ in range(wider):
-                total = (total + self.neighbours @ total) / 2
+                total = (total + self.neighbours(total)) / 2
         return total
 
 
@@ -94,8 +95,31 @@ def hinges(faces: Int64[Tensor, "F 3"]) -> tuple[Int64[Tensor, "2 E"], Int64[Ten
     return torch.from_numpy(pairs // 3).T.to(faces.device), torch.from_numpy(ends).to(faces.device)
 
 
-def neighbour_mean(faces: Int64[Tensor, "F 3"], count: int) -> Tensor:
-    """A sparse (count, count) matrix whose product is the mean over the neighbours of each vertex."""
-    ends = torch.cat([faces[:, [a, b]] for a, b in ((0, 1), (1, 2), (2, 0), (1, 0), (2, 1), (0, 2))]).unique(dim=0)
-    degree = torch.bincount(ends[:, 0], minlength=count).float()
-    return torch.sparse_coo_tensor(ends.T, 1 / degree[ends[:, 0]], (count, count), check_invariants=False).coalesce()
+class NeighbourMean:
+    """The mean over the neighbours of each of P vertices; differentiable, (P, C) to (P, C)."""
+
+    def __init__(self, faces: Int64[Tensor, "F 3"], count: int):
+        ends = torch.cat([faces[:, [a, b]] for a, b in ((0, 1), (1, 2), (2, 0), (1, 0), (2, 1), (0, 2))]).unique(dim=0)
+        ones = torch.ones(len(ends), device=faces.device)
+        matrix = torch.sparse_coo_tensor(ends.T, ones, (count, count), check_invariants=False).coalesce()
+        with warnings.catch_warnings():  # torch calls this layout a beta; it is 15 times as fast as the other
+            warnings.filterwarnings("ignore", "Sparse", UserWarning)
+            self.adjacency = matrix.to_sparse_csr()
+        self.share = 1 / torch.bincount(ends[:, 0], minlength=count).clamp(min=1).float()[:, None]
+
+    def __call__(self, x: Float[Tensor, "P C"]) -> Float[Tensor, "P C"]:
+        return self.share * SymmetricProduct.apply(self.adjacency, x)
+
+
+class SymmetricProduct(torch.autograd.Function):
+    """matrix @ x for a symmetric sparse matrix. torch would transpose it for every gradient, which takes ten times as
+    long as the product."""
+
+    @staticmethod
+    def forward(ctx, matrix, x):
+        ctx.matrix = matrix
+        return matrix @ x
+
+    @staticmethod
+    def backward(ctx, grad):
+        return None, ctx.matrix @ grad

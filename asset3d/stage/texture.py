@@ -134,7 +134,8 @@ class Texture(Stage):
         size = self.config.texture_size
         self._begin_fit(Mesh(state["low.vertices"], state["low.faces"], uvs=state["low.uvs"]),
                         state["low.vertices"].new_zeros(size, size, 3))
-        self.fit.load_state({name.removeprefix("fit."): value for name, value in state.items() if name.startswith("fit.")})
+        prefix = "fit."
+        self.fit.load_state({k.removeprefix(prefix): v for k, v in state.items() if k.startswith(prefix)})
         self.normal_map = state.get("normal_map")
 
 

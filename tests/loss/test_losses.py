@@ -134,6 +134,36 @@ def test_laplacian_of_a_tetrahedron_and_of_a_flat_fan():
     assert value(vertices + torch.eye(5, 3, dtype=torch.float64)) > 0
 
 
+def test_smoothness_between_neighbours_counts_a_turn_once():
+    """A crease costs as much as the same turn in many small steps; noise far below the rounding costs its square."""
+    rendering, target = pair()
+    angle = torch.linspace(0, math.pi / 2, 91)
+    circle = torch.stack([angle.cos(), angle.sin(), torch.zeros(91)], -1)
+
+    def total(normals, rounding):
+        given = Rendering(rendering.color, rendering.alpha,
+                          extras={"neighbour_normals": torch.stack([normals[:-1], normals[1:]]),
+                                  "neighbour_weights": torch.ones(len(normals) - 1)})
+        return float(Smoothness(SmoothnessConfig(rounding=rounding))(given, target, 0)) * (len(normals) - 1)
+
+    chord = 2 * math.sin(math.pi / 4)
+    assert math.isclose(total(circle[[0, 90]], 1e-4), chord, rel_tol=1e-3)
+    assert math.isclose(total(circle, 1e-4), math.pi / 2, rel_tol=1e-2)  # the arc: chords become angles
+    step = 2 * math.sin(math.radians(0.5))
+    assert math.isclose(total(circle[:2], 1.0), step**2 / 2, rel_tol=1e-3)
+
+
+def test_smoothness_weighs_edges_by_their_length():
+    rendering, target = pair()
+    normals = torch.tensor([[[1.0, 0, 0], [1, 0, 0]], [[1, 0, 0], [0, 1, 0]]])
+    loss = Smoothness(SmoothnessConfig(rounding=1e-4))
+    values = [float(loss(Rendering(rendering.color, rendering.alpha, extras={
+        "neighbour_normals": normals, "neighbour_weights": torch.tensor(weights)}), target, 0))
+        for weights in ([1.0, 1.0], [3.0, 1.0], [1.0, 0.0])]
+    assert math.isclose(values[0], 2**0.5 / 2, rel_tol=1e-3) and math.isclose(values[1], values[0] / 2, rel_tol=1e-5)
+    assert abs(values[2]) < 1e-6
+
+
 def test_smoothness_is_zero_on_a_plane():
     rendering, target = pair()
     loss = Smoothness(SmoothnessConfig())

@@ -106,3 +106,18 @@ def test_no_rays_and_rays_that_miss():
                      Rays(torch.tensor([[0.0, 3, 0]]), torch.tensor([[0.0, 1, 0]]), torch.ones(1, 1))):
             rendering = renderer.render_rays(field, rays)
             assert rendering.alpha.shape == (len(rays), 1) and not rendering.alpha.any()
+
+
+def test_neighbours_lie_near_the_surface_and_near_each_other():
+    rays = Rays.of_camera(CAMERA[0])
+    renderer = SdfVolumeRenderer(SdfVolumeConfig(eikonal_points=300, neighbour_distance=0.01))
+    ball = Ball()
+    ball.occupancy.set((ball.sdf(ball.occupancy.centers()).abs() < 0.03).reshape(32, 32, 32))
+    extras = renderer.render_rays(ball, rays, torch.Generator().manual_seed(0)).extras
+    assert extras["sdf_gradient"].shape == (300, 3) and extras["neighbour_normals"].shape == (2, 100, 3)
+    turn = (extras["neighbour_normals"][0] - extras["neighbour_normals"][1]).norm(dim=-1)
+    # Two of the three axes of a step of 0.01 turn the normal of a ball of radius 0.3: 0.01 / 0.3 * sqrt(2) rms.
+    assert math.isclose(float(turn.square().mean().sqrt()), 0.01 / 0.3 * 2**0.5, rel_tol=0.15)
+    missed = Rays(rays.origins, -rays.directions, rays.depth_scale)
+    extras = renderer.render_rays(ball, missed, torch.Generator().manual_seed(0)).extras
+    assert extras["neighbour_normals"].shape == (2, 0, 3) and len(extras["sdf_gradient"]) == 100

@@ -135,7 +135,8 @@ def test_few_small_photos_teach_a_density_field(tmp_path):
     field, views = HashGridField(HashGridFieldConfig(**SMALL), generator()), ball_views()
     field.initialise(views, generator())
     context = Context("fit", 0, torch.device("cpu"), tmp_path, tmp_path)
-    fit = Fit(FitConfig(steps=160, rays=512, learning_rate=0.02), context, field, VolumeRenderer(VolumeConfig(step_size=1 / 48)),
+    fit = Fit(FitConfig(steps=160, rays=512, learning_rate=0.02), context, field,
+              VolumeRenderer(VolumeConfig(step_size=1 / 48)),
               [Photometric(PhotometricConfig()), Mask(MaskConfig())], views)
     terms = [fit.step(step) for step in range(21)]
     assert terms[-1]["photometric"] < 0.8 * terms[0]["photometric"] and terms[-1]["mask"] < terms[0]["mask"]

@@ -3,7 +3,7 @@ import pytest
 import torch
 
 from asset3d.renderer.mesh import MeshRenderer, MeshRendererConfig
-from asset3d.representation.textured_mesh import SMOOTHING, TexturedMesh, TexturedMeshConfig, neighbour_mean
+from asset3d.representation.textured_mesh import SMOOTHING, NeighbourMean, TexturedMesh, TexturedMeshConfig
 from asset3d.scene.camera import orbit
 from asset3d.scene.material import Material
 from asset3d.scene.mesh import Mesh
@@ -66,11 +66,37 @@ def test_wider_moves_reach_further():
     assert reached[0] == 2 and reached[0] < reached[1] <= reached[2] == 56
 
 
+def test_the_closed_surface_has_no_seam_and_every_inner_edge_is_a_hinge():
+    mesh = textured()
+    vertices, faces = mesh.closed_surface()
+    assert len(vertices) == 49 and len(faces) == 72
+    assert torch.equal(vertices[faces], mesh.surface()[0][mesh.surface()[1]])
+    assert mesh.hinge_faces.shape == (2, 96) and mesh.hinge_ends.shape == (96, 2)  # 3 * 72 = 2 * 96 + 24 on the border
+    for one, other, ends in zip(*mesh.hinge_faces.tolist(), mesh.hinge_ends.tolist()):
+        assert set(faces[one].tolist()) & set(faces[other].tolist()) == set(ends)
+
+
+def test_the_renderer_gives_normals_beside_every_edge():
+    mesh = textured()
+    with torch.no_grad():
+        mesh.moves[0][24, 2] = 0.1  # a bump
+    extras = MeshRenderer(MeshRendererConfig()).render(mesh, orbit([0.0], 0.0, 2.6, 30.0, 16)).extras
+    turn = (extras["neighbour_normals"][0] - extras["neighbour_normals"][1]).norm(dim=-1) > 1e-4
+    near = (mesh.closed_faces[mesh.hinge_faces] == 24).any(-1).any(0)
+    assert turn.any() and not (turn & ~near).any()
+    ends = mesh.places[mesh.hinge_ends]
+    flat = ~near
+    torch.testing.assert_close(extras["neighbour_weights"][flat], (ends[:, 0] - ends[:, 1]).norm(dim=-1)[flat])
+
+
 def test_neighbour_mean_of_a_fan():
     faces = torch.tensor([[0, 1, 2], [0, 2, 3]])
-    value = torch.tensor([[1.0], [2.0], [4.0], [8.0]])
-    want = torch.tensor([[14 / 3], [2.5], [11 / 3], [2.5]])
-    torch.testing.assert_close(neighbour_mean(faces, 4) @ value, want)
+    mean = NeighbourMean(faces, 4)
+    want = torch.tensor([[0, 1, 1, 1], [1, 0, 1, 0], [1, 1, 0, 1], [1, 0, 1, 0]]) / torch.tensor([[3.0], [2], [3], [2]])
+    torch.testing.assert_close(mean(torch.eye(4)), want)
+    x = torch.eye(4).requires_grad_()
+    (gradient,) = torch.autograd.grad((mean(x) * torch.arange(16.0).reshape(4, 4)).sum(), x)
+    torch.testing.assert_close(gradient, want.T @ torch.arange(16.0).reshape(4, 4))
 
 
 @pytest.mark.parametrize("supersample, texture_filter", [(1, "linear-mipmap-linear"), (2, "linear")])
