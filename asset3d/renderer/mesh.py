@@ -78,17 +78,19 @@ class MeshRenderer(Renderer):
 
 
 def geometry_of(representation) -> tuple[Float[Tensor, "V 3"], Tensor, dict[str, Tensor]]:
-    """Vertices and faces, and what losses on the shape itself ask for: the same without seams; where faces never change
-    also the normals beside every edge."""
-    if not isinstance(representation, TexturedMesh):
+    """Vertices and faces, and what losses on the shape itself ask for.
+
+    Of a textured mesh that is the shape without seams, and the normals beside every edge, whose faces never change.
+    """
+    if not isinstance(representation, TexturedMesh) or not representation.moves:
         vertices, faces = representation.surface()
         return vertices, faces, {"vertices": vertices, "faces": faces}
-    places, closed_faces = representation.closed_surface()
-    a, b, c = places[closed_faces].unbind(1)
+    places, faces = representation.moved_places(), representation.closed_faces
+    a, b, c = places[faces].unbind(1)
     normals = normalize(torch.linalg.cross(b - a, c - a), dim=-1)
     start, end = places[representation.hinge_ends].unbind(1)
     return places[representation.place], representation.start_mesh.faces, {
-        "vertices": places, "faces": closed_faces, "neighbour_normals": normals[representation.hinge_faces],
+        "vertices": places, "faces": faces, "neighbour_normals": normals[representation.hinge_faces],
         "neighbour_weights": (end - start).detach().norm(dim=-1)}
 
 

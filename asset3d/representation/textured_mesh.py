@@ -40,13 +40,13 @@ class TexturedMesh(Representation):
         places, self.place = torch.unique(mesh.vertices, dim=0, return_inverse=True)
         self.start_mesh = mesh
         self.topology = face_topology(mesh.faces.int(), mesh.vertices)
-        self.closed_faces = self.place[mesh.faces]
-        self.hinge_faces, self.hinge_ends = hinges(self.closed_faces)
         self.register_buffer("places", places)
         self.texture = nn.Parameter(texture.clone()[None])
         self.moves = nn.ParameterList()
         if config.learning_rate_vertices:
             self.moves.extend(torch.zeros_like(places) for _ in SMOOTHING)
+            self.closed_faces = self.place[mesh.faces]
+            self.hinge_faces, self.hinge_ends = hinges(self.closed_faces)
             self.neighbours = NeighbourMean(self.closed_faces, len(places))
 
     @classmethod
@@ -71,11 +71,11 @@ class TexturedMesh(Representation):
 
     def surface(self) -> tuple[Float[Tensor, "V 3"], Tensor]:
         """Vertices and faces as they are now."""
-        return self.closed_surface()[0][self.place], self.start_mesh.faces
+        return self.moved_places()[self.place], self.start_mesh.faces
 
-    def closed_surface(self) -> tuple[Float[Tensor, "P 3"], Tensor]:
-        """The same without seams: one vertex per place, for losses on the shape itself."""
-        return self.places + self._displacement(), self.closed_faces
+    def moved_places(self) -> Float[Tensor, "P 3"]:
+        """The same without seams, one vertex per place: `closed_faces` are its faces, where vertices are trained."""
+        return self.places + self._displacement()
 
     def _displacement(self) -> Float[Tensor, "P 3"] | float:
         """The sum of all moves, each spread over its neighbourhood."""

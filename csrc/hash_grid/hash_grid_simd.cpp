@@ -65,7 +65,7 @@ A3D_LANE void sum_rows(const float* rows, const CornerInts& row, const CornerFlo
   }
 }
 
-// Asks for the rows of some lanes ahead of use. Neighbours along x mostly lie in one cache line: every other corner will do.
+// Asks for the rows of some lanes ahead of use. Neighbours along x mostly share a cache line: every other corner will do.
 template <int F>
 A3D_LANE void prefetch(const float* rows, const CornerInts& row) {
   A3D_UNROLL_8
