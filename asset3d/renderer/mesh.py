@@ -2,7 +2,7 @@
 from typing import Literal
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int64
 from pydantic import Field
 from torch import Tensor
 from torch.nn.functional import avg_pool2d, normalize
@@ -92,6 +92,14 @@ def geometry_of(representation) -> tuple[Float[Tensor, "V 3"], Tensor, dict[str,
     return places[representation.place], representation.start_mesh.faces, {
         "vertices": places, "faces": faces, "neighbour_normals": normals[representation.hinge_faces],
         "neighbour_weights": (end - start).detach().norm(dim=-1)}
+
+
+@torch.no_grad()
+def is_seen(vertices: Float[Tensor, "V 3"], faces: Int64[Tensor, "F 3"], camera: Camera) -> bool:
+    """Whether a mesh covers a pixel of any view; one that covers none would be fitted to nothing, without a word."""
+    faces32 = faces.int()
+    return any(bool((rasterize(one.clip_positions(vertices), faces32, (one.height, one.width))[0][..., 3] > 0).any())
+               for one in (camera[view] for view in range(len(camera))))
 
 
 def shrink(image: Float[Tensor, "B H W C"], factor: int) -> Float[Tensor, "B h w C"]:

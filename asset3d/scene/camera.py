@@ -9,6 +9,11 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn.functional import normalize, pad
 
+OBJECT_RADIUS = 0.9
+"""Of a ball around the object's cube [-0.5, 0.5]^3, whose half diagonal is 0.87."""
+NEAREST = 0.01
+"""The smallest distance of a near plane, for cameras close to the object or inside its ball."""
+
 
 @dataclass(frozen=True)
 class Camera:
@@ -78,9 +83,15 @@ class Camera:
         fx, fy, cx, cy = self.intrinsics[:, None].unbind(-1)
         return torch.stack([fx * local[..., 0] / depth + cx, cy - fy * local[..., 1] / depth], -1), depth
 
-    def clip_from_world(self, near: float = 0.05, far: float = 20.0) -> Float[Tensor, "B 4 4"]:
-        """Matrices from world to clip space for `ops.triangle.rasterize`, whose row 0 (y = -1) is the top row here."""
+    def clip_from_world(self, radius: float | Float[Tensor, ""] = OBJECT_RADIUS) -> Float[Tensor, "B 4 4"]:
+        """Matrices from world to clip space for `ops.triangle.rasterize`, whose row 0 (y = -1) is the top row here.
+
+        The near and far planes of each camera just hold a ball of that radius around the origin: a long lens from far
+        away sees the object as a wide one from close by does, and depths are told apart equally well.
+        """
         fx, fy, cx, cy = self.intrinsics.unbind(-1)
+        distance = self.position.norm(dim=-1)
+        near, far = (distance - radius).clamp(min=NEAREST), distance + radius
         out = torch.zeros_like(self.camera_to_world)
         out[:, 0, 0], out[:, 0, 2] = 2 * fx / self.width, 1 - 2 * cx / self.width
         out[:, 1, 1], out[:, 1, 2] = -2 * fy / self.height, 1 - 2 * cy / self.height
@@ -89,8 +100,13 @@ class Camera:
         return out @ self.world_to_camera()
 
     def clip_positions(self, vertices: Float[Tensor, "V 3"]) -> Float[Tensor, "B V 4"]:
-        """World points in the clip space of `clip_from_world`, of each camera; what `ops.triangle.rasterize` takes."""
-        return pad(vertices, (0, 1), value=1.0) @ self.clip_from_world().transpose(1, 2)
+        """World points in the clip space of `clip_from_world`, of each camera; what `ops.triangle.rasterize` takes.
+
+        The depth planes hold the object's cube, and points outside of it too, where a world was not fitted.
+        """
+        reach = vertices.detach().norm(dim=-1).nan_to_num(0, posinf=0)
+        radius = pad(1.01 * reach, (0, 1), value=OBJECT_RADIUS).amax()
+        return pad(vertices, (0, 1), value=1.0) @ self.clip_from_world(radius).transpose(1, 2)
 
 
 def orbit(azimuth, elevation, distance, fov, height: int, width: int | None = None) -> Camera:

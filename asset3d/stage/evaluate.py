@@ -17,7 +17,7 @@ from asset3d.metric.psnr import PsnrConfig
 from asset3d.metric.ssim import SsimConfig
 from asset3d.ops.triangle import interpolate, rasterize, texture
 from asset3d.registry import Config, InputPath, OneOf, component, register
-from asset3d.renderer.mesh import MeshRenderer, MeshRendererConfig, shrink
+from asset3d.renderer.mesh import MeshRenderer, MeshRendererConfig, is_seen, shrink
 from asset3d.representation.textured_mesh import TexturedMesh
 from asset3d.scene.camera import Camera, orbit
 from asset3d.scene.image import save_png
@@ -92,6 +92,9 @@ class Evaluate(Stage):
                              "texture before")
         self.views, self.asset, self.device = views, asset, asset.vertices.device
         self.judged = views.train if views.test is None else views.test
+        if not is_seen(asset.vertices, asset.faces, self.judged.camera.to(self.device)):
+            raise InputError(f"stage '{self.context.name}': the asset covers no pixel of the {len(self.judged)} views "
+                             "to judge by; check that it lies where their cameras look")
         self.metrics: list[Metric] = [component("metric", config.type)(config) for config in self.config.metric]
         surface = self.config.surface or views.surface
         self.truth = None if surface is None else read_surface(surface, views.frame)

@@ -12,7 +12,7 @@ from asset3d.loss.mask import Mask, MaskConfig
 from asset3d.loss.photometric import Photometric, PhotometricConfig
 from asset3d.loss.smoothness import Smoothness, SmoothnessConfig
 from asset3d.registry import register
-from asset3d.renderer.mesh import MeshRenderer, MeshRendererConfig
+from asset3d.renderer.mesh import MeshRenderer, MeshRendererConfig, is_seen
 from asset3d.representation.textured_mesh import TexturedMesh, TexturedMeshConfig
 from asset3d.scene.decimate import decimate
 from asset3d.scene.material import Material
@@ -82,6 +82,9 @@ class Texture(Stage):
                                 progress=lambda fraction, text: self._say(text))
         self._say(f"{len(low.faces)} faces in {unwrapped.charts} charts ({unwrapped.method}) on "
                   f"{unwrapped.utilization:.0%} of the texture")
+        if not is_seen(low.vertices, low.faces, self.views.camera):
+            raise InputError(f"stage '{self.context.name}': the mesh covers no pixel of the {len(self.views)} training "
+                             "views; check that it lies where the cameras look, as with load_views' fit: true")
         self._begin_fit(low, initial_texture(low, dense, self.config.texture_size))
         return {"faces": float(len(low.faces)), "vertices": float(len(low.vertices))}
 

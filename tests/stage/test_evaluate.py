@@ -108,3 +108,9 @@ def test_a_file_that_is_no_surface_is_refused(tmp_path, content):
     np.savez(tmp_path / "surface.npz", **content)
     with pytest.raises(InputError, match="surface.npz: .*`points` and `normals`"):
         read_surface(tmp_path / "surface.npz", Frame())
+
+
+def test_an_asset_that_no_view_shows_is_refused(tmp_path):
+    asset = box()
+    with pytest.raises(InputError, match="covers no pixel of the 1 views"):
+        evaluate(tmp_path, replace(asset, vertices=asset.vertices + 9), ViewSet(photos(asset, [0.0])))
