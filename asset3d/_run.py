@@ -3,11 +3,10 @@
 What decides the result depends on steps and counts alone; the clock decides only when a checkpoint is written.
 """
 import hashlib
-import os
 import json
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -17,6 +16,7 @@ import torch
 
 from asset3d import recipe as recipes
 from asset3d import registry
+from asset3d._machine import choose_device, default_threads, require_device, settings
 from asset3d._manifest import input_hashes, manifest
 from asset3d.errors import Cancelled, CheckpointError, InputError
 from asset3d.events import EventLog, Listener, plain
@@ -101,7 +101,7 @@ class Run:
         if not (run.path / "recipe.yaml").is_file():
             raise InputError(f"--resume {folder}: no run was started here (there is no recipe.yaml)")
         run.recipe = recipes.load(run.path / "recipe.yaml")
-        _require_device(run.recipe.device)
+        require_device(run.recipe.device)
         run._prepare(listeners, tap, resumed=True)
         return run
 
@@ -325,46 +325,19 @@ class Run:
     def _identity_of(self, stage: str) -> dict[str, str]:
         return {"recipe": self._identity, "stage": stage}
 
-    @contextmanager
-    def _settings(self) -> Iterator[None]:
-        """torch's global switches as the recipe says, while a stage works; the host gets its own back."""
-        before = (torch.get_num_threads(), torch.get_deterministic_debug_mode(),
-                  torch.utils.deterministic.fill_uninitialized_memory)
-        try:
-            if before[0] != self.recipe.threads:
-                torch.set_num_threads(self.recipe.threads)
-            # what use_deterministic_algorithms does, without its import of the compiler (0.8 s)
-            torch.set_deterministic_debug_mode("error" if self.recipe.deterministic else "default")
-            torch.utils.deterministic.fill_uninitialized_memory = False  # costs a pass over every new tensor
-            yield
-        finally:
-            if before[0] != self.recipe.threads:
-                torch.set_num_threads(before[0])
-            torch.set_deterministic_debug_mode(before[1])
-            torch.utils.deterministic.fill_uninitialized_memory = before[2]
+    def _settings(self) -> AbstractContextManager[None]:
+        return settings(self.recipe.threads, self.recipe.deterministic)
 
 
 def resolve(recipe: Recipe) -> Recipe:
     """Replace what depends on the machine (device auto, number of threads) by what is here.
 
     Raises:
-        InputError: the device is not here.
+        InputError: the device is not here, or has no kernels.
     """
-    device = recipe.device
-    if device == "auto":
-        device = "cuda" if torch.cuda.is_available() else "cpu"
-    _require_device(device)
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return recipe.model_copy(update={"device": device, "threads": recipe.threads or max(2, cores)})
-
-
-def _require_device(device: str) -> None:
-    if device.startswith("cuda"):
-        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # cuBLAS repeats to the bit only with this
-        count = torch.cuda.device_count() if torch.cuda.is_available() else 0
-        if int(device.partition(":")[2] or 0) >= count:
-            raise InputError(f"device={device}: torch sees {count} GPUs here; use device=cpu, or see "
-                             "`python -m asset3d.doctor`")
+    device = choose_device(recipe.device)
+    require_device(device)
+    return recipe.model_copy(update={"device": device, "threads": recipe.threads or default_threads()})
 
 
 def _default_output(name: str) -> Path:

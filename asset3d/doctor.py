@@ -82,7 +82,7 @@ def torch_and_gpu() -> list[Finding]:
                                 "install torch from the index of a CUDA build"))
     else:
         findings.append(Finding("gpu", "missing", "none that torch can use; everything runs on the CPU, slower",
-                                "device=cpu is the default"))
+                                "nothing to do: device=auto, the default, takes the CPU"))
     return findings
 
 

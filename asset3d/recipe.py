@@ -37,7 +37,7 @@ class Recipe(Config):
     seed: int = Field(0, ge=0, lt=2**53)
     """Decides every random choice."""
     device: str = Field("auto", pattern=r"^(auto|cpu|cuda(:\d{1,2})?)$")
-    """cpu, cuda, cuda:1, or auto: cuda where there is one."""
+    """cpu, cuda, cuda:1, or auto: cuda where there is a GPU and the CUDA kernels are built."""
     deterministic: bool = True
     """The same recipe on the same machine ends in the same bytes."""
     checkpoint_every: int | None = Field(None, ge=1)

@@ -17,7 +17,7 @@ LAYERS = [
     ["exporter", "loss", "renderer"],
     ["toybox"],
     ["stage", "train", "report"],
-    ["run", "check", "doctor", "schema", "_run", "_progress"],
+    ["run", "check", "doctor", "schema", "_run", "_progress", "_machine"],
 ]
 SHARED = {"registry": {"errors"}, "workspace": {"errors"}, "_document": {"errors"},
           "_recipe_errors": {"errors", "registry", "_document"},
