@@ -6,6 +6,7 @@ import pytest
 import asset3d
 from asset3d.scene.camera import orbit
 from asset3d.scene.view_files import write_split
+from asset3d.scene.views import load_view_set
 from asset3d.toybox import make_object
 from asset3d.toybox.render import render_maps
 
@@ -40,6 +41,14 @@ def test_the_asset_looks_like_the_photos(whole):
     assert numbers["psnr"] > 28
     assert numbers["mask_iou"] > 0.95
     assert numbers["faces"] <= 2000
+
+
+def test_the_manifest_tells_where_the_object_stood(whole):
+    """input = center + scale * inside: what the view set, loaded again, says as well."""
+    told = json.loads((whole / "result" / "manifest.json").read_text())["stages"]["sample"]["frame"]
+    frame = load_view_set(whole / "stages" / "01-sample" / "views").frame
+    assert told["center"] == list(frame.center) and told["scale"] == frame.scale
+    assert 0.3 < frame.scale < 3 and max(map(abs, frame.center)) < 1
 
 
 @pytest.mark.parametrize("stage, step", [("field", 23), ("texture", 20)])

@@ -1,5 +1,6 @@
 """The first stage of a reconstruction: posed photos, cut out, undistorted, and moved into the inside frame."""
 from collections.abc import Mapping
+from dataclasses import asdict
 from typing import Any, Literal
 
 from pydantic import Field
@@ -53,6 +54,7 @@ class LoadViews(Stage):
         raise RuntimeError("load_views takes no steps")
 
     def finish(self) -> Mapping[str, Any]:
+        self.context.emit("manifest", frame=asdict(self.views.frame))
         return {"views": self.views.to(self.context.device)}
 
     def _summary(self) -> str:

@@ -1,6 +1,7 @@
 """Posed pictures of a procedural object, for trying things out without photos of one's own."""
 import shutil
 from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Literal
 
@@ -43,7 +44,9 @@ class SampleViews(Stage):
         return {}
 
     def finish(self) -> Mapping[str, Any]:
-        return {"views": load_view_set(self._folder).to(self.context.device)}
+        views = load_view_set(self._folder)
+        self.context.emit("manifest", frame=asdict(views.frame))
+        return {"views": views.to(self.context.device)}
 
     @property
     def _folder(self) -> Path:

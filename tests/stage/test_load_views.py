@@ -1,4 +1,6 @@
 """The stage that loads posed photos."""
+from dataclasses import asdict
+
 import pytest
 import torch
 from scene import sphere_set
@@ -23,7 +25,8 @@ def test_load_views(tmp_path):
     assert len(views.train) == 16 and len(views.test) == 4
     assert events == [("message", {"text": "16 views to fit and 4 to judge by, 64 x 64; "
                                            f"the object is at ({', '.join(f'{c:.4g}' for c in views.frame.center)}) "
-                                           f"and {views.frame.scale:.4g} large"})]
+                                           f"and {views.frame.scale:.4g} large"}),
+                      ("manifest", {"frame": asdict(views.frame)})]
 
 
 def test_cutout_is_obeyed(tmp_path):
