@@ -21,6 +21,7 @@ from asset3d.scene.mesh_cleanup import arrays, clean_mesh
 from asset3d.scene.mesh_topology import face_normals
 from asset3d.scene.nearest import NearestOnSurface
 from asset3d.scene.normal_map import bake_normal_map
+from asset3d.scene.relax import relax
 from asset3d.scene.tangents import with_tangents
 from asset3d.scene.texels import dilate, texel_map
 from asset3d.scene.unwrap import unwrap
@@ -28,6 +29,10 @@ from asset3d.scene.views import ViewSet
 from asset3d.schedule import Schedule, Values, constant
 from asset3d.stage._fit import Fit, FitConfig
 from asset3d.stage.base import Stage, StageConfig
+
+
+EVEN_ROUNDS = 5
+"""Rounds of evening out triangles before decimation, and half of those after: slivers get no texels of their own."""
 
 
 class TextureConfig(StageConfig, FitConfig):
@@ -78,8 +83,8 @@ class Texture(Stage):
         if cleaned.removed_components:
             self._say(f"removed {cleaned.removed_components} of {cleaned.components} pieces, "
                       f"{cleaned.removed_area:.2%} of the surface")
-        low, unwrapped = unwrap(decimate(dense, self.config.faces), self.config.texture_size,
-                                progress=lambda fraction, text: self._say(text))
+        reduced = relax(decimate(relax(dense, EVEN_ROUNDS), self.config.faces), 2 * EVEN_ROUNDS)
+        low, unwrapped = unwrap(reduced, self.config.texture_size, progress=lambda fraction, text: self._say(text))
         self._say(f"{len(low.faces)} faces in {unwrapped.charts} charts ({unwrapped.method}) on "
                   f"{unwrapped.utilization:.0%} of the texture")
         if not is_seen(low.vertices, low.faces, self.views.camera):
