@@ -15,8 +15,10 @@ import torch
 
 from asset3d.errors import CheckpointError, DiskFull, FolderInUse, InputError
 
-TEMPORARY = ".tmp-"
-"""How names begin that a killed process may leave behind; swept when a run continues."""
+TEMPORARY = ".asset3d-tmp-"
+"""How names begin that a killed process may leave behind; swept when a run continues. Nobody else's begin so."""
+FIRST = TEMPORARY + "recipe.yaml"
+"""All that a run killed in its first moment can leave behind, besides the lock."""
 LOCK = ".lock"
 KEPT = 2
 """Checkpoints kept per stage: the newest, and the one to fall back on."""
@@ -47,6 +49,33 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
         raise
     except BaseException:
         temporary.unlink(missing_ok=True)
+        raise
+
+
+@contextmanager
+def atomic_folder(path: str | Path) -> Iterator[Path]:
+    """An empty folder to fill; flushed to the disk and renamed to `path` at the end, in place of what was there.
+
+    Raises:
+        DiskFull: there is no room; what was there before is intact.
+    """
+    path = Path(path)
+    temporary = path.with_name(TEMPORARY + path.name)
+    shutil.rmtree(temporary, ignore_errors=True)
+    try:
+        temporary.mkdir(parents=True)
+        yield temporary
+        for written in (*temporary.rglob("*"), temporary):
+            _flush(written)
+        shutil.rmtree(path, ignore_errors=True)
+        os.rename(temporary, path)
+        _flush(path.parent)
+    except OSError as error:
+        shutil.rmtree(temporary, ignore_errors=True)
+        _raise_disk_full(error, path)
+        raise
+    except BaseException:
+        shutil.rmtree(temporary, ignore_errors=True)
         raise
 
 
@@ -100,10 +129,14 @@ class RunFolder:
         try:
             path.mkdir(parents=True, exist_ok=True)
             folder = cls(path, _take_lock(path), made)
-            check_empty(path)  # again: another process may have been faster
-            folder._sweep()
         except OSError as error:
-            raise InputError(f"output={path}: cannot be made: {error.strerror}") from None
+            raise InputError(f"output={path}: cannot be made: {error.strerror}; give another folder") from None
+        try:
+            check_empty(path)  # again: another process may have been faster
+            (path / FIRST).unlink(missing_ok=True)
+        except BaseException:
+            folder.close()
+            raise
         return folder
 
     @classmethod
@@ -152,16 +185,27 @@ def check_empty(path: str | Path) -> None:
         InputError: it is a file, is not empty, or cannot be made.
     """
     path = Path(path)
-    if os.path.lexists(path) and not os.path.isdir(path):
-        raise InputError(f"output={path}: is a file; give a new or empty folder")
-    if any(len(os.fsencode(part)) > 255 for part in path.parts):
-        raise InputError(f"output={str(path)[:100]}...: the name is too long; give a new or empty folder")
-    above = next(parent for parent in path.absolute().parents if parent.exists())
-    if not above.is_dir() or not os.access(path if path.is_dir() else above, os.W_OK):
-        raise InputError(f"output={path}: cannot be made: {above} is {'not writable' if above.is_dir() else 'a file'}")
-    if path.is_dir() and any(name != LOCK and not name.startswith(TEMPORARY) for name in os.listdir(path)):
-        hint = f"continue that run with --resume {path}, or " if (path / "recipe.yaml").is_file() else ""
-        raise InputError(f"output={path}: the folder is not empty; {hint}give a new or empty folder")
+    if any(len(os.fsencode(part)) > 255 for part in path.parts) or "\0" in str(path):
+        raise InputError(f"output={str(path)[:100]}...: the name is too long or unprintable; give a new or empty "
+                         "folder")
+    try:
+        if os.path.lexists(path) and not os.path.isdir(path):
+            raise InputError(f"output={path}: is a file; give a new or empty folder")
+        above = next(parent for parent in path.absolute().parents if parent.exists())
+        if not above.is_dir() or not os.access(path if path.is_dir() else above, os.W_OK):
+            why = "not writable" if above.is_dir() else "a file"
+            raise InputError(f"output={path}: cannot be made: {above} is {why}")
+        if path.is_dir() and not all(_is_left_behind(entry) for entry in os.scandir(path)):
+            hint = f"continue that run with --resume {path}, or " if (path / "recipe.yaml").is_file() else ""
+            raise InputError(f"output={path}: the folder is not empty; {hint}give a new or empty folder")
+    except OSError as error:
+        raise InputError(f"output={path}: cannot be reached: {error.strerror}; give a folder that you may read and "
+                         "write") from None
+
+
+def _is_left_behind(entry: os.DirEntry) -> bool:
+    """Whether a run that was killed in its first moment made it."""
+    return entry.name in (LOCK, FIRST) and entry.is_file(follow_symlinks=False)
 
 
 def _take_lock(path: Path) -> int:
@@ -169,26 +213,46 @@ def _take_lock(path: Path) -> int:
     descriptor = os.open(path / LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
+    except OSError as error:
         os.close(descriptor)
-        raise FolderInUse(f"{path}: another process works in this run folder; wait for it or stop it") from None
+        if error.errno in (errno.EWOULDBLOCK, errno.EAGAIN):
+            raise FolderInUse(f"{path}: another process works in this run folder; wait for it or stop it") from None
+        raise InputError(f"{path}: this file system gives no lock ({error.strerror}), without which two runs could "
+                         "mix; use a folder on a local disk") from None
     return descriptor
 
 
 def tree_hash(path: Path, skip: Path | None = None) -> str:
-    """SHA-256 of a file, or of the names and contents of every file under a folder, but for what is at `skip`."""
+    """SHA-256 of a file, or of the names and contents of every file under a folder, but for what is at `skip`.
+
+    Links are followed. Of a folder that is met a second time, by a link, only where it was met first is hashed.
+    """
     if path.is_file():
         with open(path, "rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest() if hasattr(hashlib, "file_digest") else \
                 hashlib.sha256(file.read()).hexdigest()
-    digest = hashlib.sha256()
-    for folder, folders, files in os.walk(path):
-        folders[:] = sorted(name for name in folders if Path(folder, name) != skip)
+    digest, met = hashlib.sha256(), {_inode(path): "."}
+    skipped = _inode(skip) if skip is not None and skip.is_dir() else None
+    for folder, folders, files in os.walk(path, followlinks=True):
+        names, folders[:] = sorted(folders), []
+        for name in names:
+            inode, place = _inode(Path(folder, name)), Path(folder, name).relative_to(path).as_posix()
+            if inode in met:
+                digest.update(f"{place}\0-> {met[inode]}\n".encode(errors="replace"))
+            elif inode != skipped:
+                met[inode] = place
+                folders.append(name)
         for name in sorted(files):
             file = Path(folder, name)
             if file.is_file() and file != skip:
                 digest.update(f"{file.relative_to(path).as_posix()}\0{tree_hash(file)}\n".encode(errors="replace"))
     return digest.hexdigest()
+
+
+def _inode(path: Path) -> tuple[int, int]:
+    """What a folder is, by whatever name."""
+    status = path.stat()
+    return status.st_dev, status.st_ino
 
 
 # ------------------------------------------------------------------------------------------------------ checkpoints
@@ -313,7 +377,9 @@ def _unseal(content: bytes) -> dict:
 
 
 def _read(path: Path) -> bytes:
+    """The bytes of a file; one that cannot be read just now (too many open files, a disk that stutters) is no damage:
+    its OSError goes on, and the checkpoint stays."""
     try:
         return path.read_bytes()
-    except OSError as error:
+    except (FileNotFoundError, NotADirectoryError, IsADirectoryError) as error:
         raise _Damaged(f"{path.name}: {error.strerror}") from None

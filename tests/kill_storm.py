@@ -74,10 +74,10 @@ def storm(folder: Path, kills: int, seed: int, longest: float, recipe: list[str]
                 os.kill(child, signal.SIGKILL)
             killed = wait(child)
             count["kills"] += killed
-            count["half_written"] += killed and any(output.rglob(".tmp-*"))
+            count["half_written"] += killed and any(output.rglob(".asset3d-tmp-*"))
         count["runs"] += 1
         count["different"] += result_hash(output) != expected
-        count["left_behind"] += len(list(output.rglob(".tmp-*")))
+        count["left_behind"] += len(list(output.rglob(".asset3d-tmp-*")))
     return count
 
 

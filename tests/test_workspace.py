@@ -4,12 +4,15 @@ import json
 import os
 import random
 import shutil
+from pathlib import Path
 
 import pytest
 import torch
 
+from asset3d import workspace
 from asset3d.errors import CheckpointError, DiskFull, FolderInUse, InputError
-from asset3d.workspace import Checkpoint, Checkpoints, RunFolder, atomic_path, atomic_write, tree_hash
+from asset3d.workspace import (Checkpoint, Checkpoints, RunFolder, atomic_folder, atomic_path, atomic_write,
+                               tree_hash)
 
 IDENTITY = {"recipe": "r", "stage": "s"}
 
@@ -149,7 +152,7 @@ def test_full_disk_leaves_the_checkpoint_before(store, monkeypatch, n_calls):
     monkeypatch.undo()
     found, damaged = store.latest()
     assert_is(found, 10 if n_calls < 3 else 20)
-    assert damaged == [] and not list(store.folder.glob(".tmp-*"))
+    assert damaged == [] and not list(store.folder.glob(".asset3d-tmp-*"))
 
 
 def test_atomic_write(tmp_path):
@@ -183,10 +186,100 @@ def test_non_empty_output_is_refused(tmp_path):
 
 def test_what_a_run_killed_at_once_left_does_not_count(tmp_path):
     RunFolder.create(tmp_path / "run").close()
-    (tmp_path / "run" / ".tmp-recipe.yaml").write_text("half")
+    (tmp_path / "run" / ".asset3d-tmp-recipe.yaml").write_text("half")
     folder = RunFolder.create(tmp_path / "run")
     assert sorted(os.listdir(folder.path)) == [".lock"]
     folder.close()
+
+
+@pytest.mark.parametrize("name, is_folder", [(".tmp-notes.txt", False), (".asset3d-tmp-recipe.yaml", True),
+                                             (".asset3d-tmp-mine", False)])
+def test_files_that_no_run_left_are_not_swept(tmp_path, name, is_folder):
+    mine = tmp_path / "run" / name / "deep" if is_folder else tmp_path / "run" / name
+    mine.parent.mkdir(parents=True)
+    mine.write_text("mine")
+    with pytest.raises(InputError, match="not empty"):
+        RunFolder.create(tmp_path / "run")
+    assert mine.read_text() == "mine"
+
+
+def test_a_continued_run_sweeps_no_file_of_the_user(tmp_path):
+    folder = RunFolder.create(tmp_path / "run")
+    atomic_write(folder.path / "recipe.yaml", "name: x")
+    (folder.path / ".tmp-notes.txt").write_text("mine")
+    folder.close()
+    RunFolder.reopen(folder.path).close()
+    assert (folder.path / ".tmp-notes.txt").read_text() == "mine"
+
+
+@pytest.mark.parametrize("number", [errno.EMFILE, errno.EIO])
+def test_a_checkpoint_that_cannot_be_read_just_now_is_not_damaged(store, monkeypatch, number):
+    store.save(checkpoint(10))
+
+    def refuse(path):
+        raise OSError(number, os.strerror(number), str(path))
+
+    monkeypatch.setattr(Path, "read_bytes", refuse)
+    with pytest.raises(OSError, match=os.strerror(number)):
+        store.latest()
+    monkeypatch.undo()
+    assert_is(store.latest()[0], 10)
+
+
+@pytest.mark.parametrize("number", [errno.ENOLCK, errno.ENOSYS])
+def test_a_file_system_without_locks_is_named(tmp_path, monkeypatch, number):
+    def refuse(descriptor, how):
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(workspace.fcntl, "flock", refuse)
+    with pytest.raises(InputError, match="gives no lock .*local disk") as caught:
+        RunFolder.create(tmp_path / "run")
+    assert not isinstance(caught.value, FolderInUse)
+
+
+def test_a_refusal_gives_the_lock_back(tmp_path, monkeypatch):
+    """Another process was faster: it filled the folder between the first look and the lock."""
+    def take(path, lock=workspace._take_lock):
+        (path / "x").touch()
+        return lock(path)
+
+    monkeypatch.setattr(workspace, "_take_lock", take)
+    with pytest.raises(InputError, match="not empty"):
+        RunFolder.create(tmp_path / "run")
+    (tmp_path / "run" / "x").unlink()
+    monkeypatch.undo()
+    RunFolder.create(tmp_path / "run").close()
+
+
+def test_output_that_cannot_be_reached(tmp_path, monkeypatch):
+    def refuse(path, **options):
+        raise PermissionError(errno.EACCES, "Permission denied", str(path))
+
+    monkeypatch.setattr(Path, "stat", refuse)
+    with pytest.raises(InputError, match="run: cannot be reached: Permission denied; give a folder"):
+        workspace.check_empty(tmp_path / "closed" / "run")
+
+
+def test_atomic_folder(tmp_path):
+    for content in ("one", "two"):
+        with atomic_folder(tmp_path / "views") as folder:
+            (folder / "train").mkdir()
+            (folder / "train" / "0.png").write_text(content)
+    with pytest.raises(RuntimeError, match="half way"):
+        with atomic_folder(tmp_path / "views") as folder:
+            (folder / "x").touch()
+            raise RuntimeError("half way")
+    assert [path.name for path in tmp_path.iterdir()] == ["views"]
+    assert [path.name for path in (tmp_path / "views").rglob("*")] == ["train", "0.png"]
+    assert (tmp_path / "views" / "train" / "0.png").read_text() == "two"
+
+
+def test_atomic_folder_is_on_the_disk_before_it_has_its_name(tmp_path, monkeypatch):
+    flushed = []
+    monkeypatch.setattr(workspace, "_flush", lambda path: flushed.append((path.name, (tmp_path / "views").exists())))
+    with atomic_folder(tmp_path / "views") as folder:
+        (folder / "0.png").write_text("x")
+    assert flushed == [("0.png", False), (".asset3d-tmp-views", False), (tmp_path.name, True)]
 
 
 def test_one_process_at_a_time(tmp_path):
@@ -204,8 +297,8 @@ def test_reopen_sweeps_what_was_half_written(tmp_path):
     folder = RunFolder.create(tmp_path / "run")
     atomic_write(folder.path / "recipe.yaml", "name: x")
     stage = folder.stage(0, "walk")
-    (stage / ".tmp-step-00000001" / "deep").mkdir(parents=True)
-    (stage / ".tmp-preview.png").touch()
+    (stage / ".asset3d-tmp-step-00000001" / "deep").mkdir(parents=True)
+    (stage / ".asset3d-tmp-preview.png").touch()
     folder.close()
     RunFolder.reopen(folder.path).close()
     assert list(stage.iterdir()) == []
@@ -228,3 +321,19 @@ def test_tree_hash_sees_names_and_contents(tmp_path):
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "z").touch()
     assert tree_hash(tmp_path, skip=tmp_path / "out") != tree_hash(tmp_path)
+
+
+def test_tree_hash_follows_links_and_ends(tmp_path):
+    (tmp_path / "photos").mkdir()
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "elsewhere" / "x").write_text("1")
+    (tmp_path / "photos" / "images").symlink_to(tmp_path / "elsewhere")
+    (tmp_path / "elsewhere" / "back").symlink_to(tmp_path / "photos")
+    before = tree_hash(tmp_path / "photos")
+    (tmp_path / "elsewhere" / "x").write_text("2")
+    assert tree_hash(tmp_path / "photos") != before
+    (tmp_path / "elsewhere" / "x").write_text("1")
+    assert tree_hash(tmp_path / "photos") == before
+    run = tmp_path / "elsewhere" / "run"
+    run.mkdir()
+    assert tree_hash(tmp_path / "photos", skip=run) == before, "a run folder does not count, however it is reached"

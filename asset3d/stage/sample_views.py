@@ -1,5 +1,4 @@
 """Posed pictures of a procedural object, for trying things out without photos of one's own."""
-import shutil
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
@@ -12,6 +11,7 @@ from asset3d.scene.views import load_view_set
 from asset3d.stage.base import Stage, StageConfig
 from asset3d.toybox import CATEGORIES, make_object
 from asset3d.toybox.write import write_view_set
+from asset3d.workspace import atomic_folder
 
 
 class SampleViewsConfig(StageConfig):
@@ -32,15 +32,18 @@ class SampleViews(Stage):
 
     writes = ("views",)
 
+    @classmethod
+    def gives_of(cls, config, given):
+        return {"views": ()}  # neither depth nor normal maps
+
     def start(self) -> int:
         return 1
 
     def step(self, step: int) -> Mapping[str, float]:
         toy = make_object(self.config.object_seed, (self.config.category,))
         self.context.emit("message", text=toy.caption)
-        shutil.rmtree(self._folder, ignore_errors=True)
-        self._folder.mkdir()
-        write_view_set(toy.mesh, self._folder, self.config.size)
+        with atomic_folder(self._folder) as folder:  # `finish` reads it again in every process that resumes the run
+            write_view_set(toy.mesh, folder, self.config.size)
         return {}
 
     def finish(self) -> Mapping[str, Any]:
