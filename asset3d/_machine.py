@@ -6,6 +6,7 @@ from typing import Any
 
 import torch
 
+from asset3d import __version__
 from asset3d.errors import InputError
 
 
@@ -41,6 +42,12 @@ def require_device(device: str) -> None:
     if not kernels().get("cuda"):
         raise InputError(f"device={device}: asset3d was built without its CUDA kernels; use device=cpu, or install it "
                          "again with ASSET3D_CUDA=1 where nvcc is; see `python -m asset3d.doctor`")
+
+
+def what_decides_bytes(device: str) -> dict[str, str | None]:
+    """Versions and processors: where they are the same, a recipe ends in the same bytes."""
+    gpu = {"GPU": torch.cuda.get_device_name(device)} if device.startswith("cuda") else {}
+    return {"asset3d": __version__, "torch": torch.__version__, "instruction set": kernels().get("isa")} | gpu
 
 
 def default_threads() -> int:

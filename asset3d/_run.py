@@ -16,7 +16,7 @@ import torch
 
 from asset3d import recipe as recipes
 from asset3d import registry
-from asset3d._machine import choose_device, default_threads, require_device, settings
+from asset3d._machine import choose_device, default_threads, require_device, settings, what_decides_bytes
 from asset3d._manifest import input_hashes, manifest
 from asset3d.errors import Cancelled, CheckpointError, InputError
 from asset3d.events import EventLog, Listener, plain
@@ -185,6 +185,20 @@ class Run:
         self._log = EventLog(self.path / "events.jsonl", self._listeners)
         self._log.emit("resumed" if self._resumed else "run_started", name=self.recipe.name, folder=self.path,
                        stages=[config.name for config in self.recipe.stage])
+        self._warn_of_another_machine()
+
+    def _warn_of_another_machine(self) -> None:
+        """A run may go on under other versions or on another machine; that its bytes may then differ is told."""
+        here, note = what_decides_bytes(self.recipe.device), self.path / "machine.json"
+        if not self._resumed:
+            _write_json(note, here)
+        elif note.is_file():
+            before = json.loads(note.read_text())
+            changed = [f"{name} was {before.get(name)} and is {value}" for name, value in here.items()
+                       if before.get(name) != value]
+            if changed:
+                self._log.emit("warning", text=f"since the run began {', '.join(changed)}: its result may differ in "
+                                               "bytes from that of an uninterrupted run")
 
     def _check_inputs(self) -> dict[str, dict]:
         """Hashes of all inputs; continuing with others than the run began with would end in neither's result."""

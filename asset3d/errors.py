@@ -10,7 +10,8 @@ class Asset3DError(Exception):
 
 
 class InputError(Asset3DError):
-    """Something the user gave is refused: a file, a value, a view set. Nothing was written."""
+    """Something the user gave is refused: a file, a value, a view set. When a recipe or the first file that is read is
+    refused, nothing was written; a later stage leaves what those before it have done."""
 
     exit_code = 2
 

@@ -2,7 +2,7 @@
 
     python -m asset3d.run RECIPE [key=value ...]     run it
     python -m asset3d.run --help RECIPE              its arguments
-    python -m asset3d.run --dry-run RECIPE [...]     check everything, print the plan
+    python -m asset3d.run --dry-run RECIPE [...]     check all but the content of inputs, print the plan
     python -m asset3d.run --resume DIR               continue a run that was interrupted
 
 RECIPE is a .yaml file or the name of a recipe that comes with asset3d. Every recipe takes output=DIR, seed=N,
@@ -28,6 +28,8 @@ from asset3d.workspace import check_empty
 
 FLAGS = ("--help", "--dry-run", "--resume", "--events")
 INTERRUPTED, TERMINATED = 130, 143
+MEMORY_ADVICE = ("give smaller values for `max_size` of load_views, `rays` or `views_per_step` of optimize, or "
+                 "`texture_size`, `supersample` or `views_per_step` of texture")
 
 
 @dataclass
@@ -214,7 +216,7 @@ def _explain(error: Exception, job: Run) -> int:
     hint = f"; continue with --resume {job.path}" if (job.path / "recipe.yaml").is_file() else ""
     if isinstance(error, MemoryError) or "out of memory" in str(error).lower() or "can't allocate" in str(error):
         first = str(error).splitlines()[0] if str(error) else "out of memory"
-        _complain(f"{first}\nThere is not enough memory: lower the resolution or the batch of the stage{hint}")
+        _complain(f"{first}\nThere is not enough memory: {MEMORY_ADVICE}{hint}")
     elif isinstance(error, OSError):
         _complain(f"{error}{hint}")
     else:

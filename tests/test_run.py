@@ -14,9 +14,9 @@ import pytest
 from fake_stages import result_hash, walk
 
 import asset3d
-from asset3d import Cancelled, Diverged, InputError, Run, events
+from asset3d import Cancelled, Diverged, InputError, Run, _machine, events, registry
 from asset3d.errors import CheckpointError, FolderInUse
-from asset3d.run import main
+from asset3d.run import MEMORY_ADVICE, main
 
 
 # ------------------------------------------------------------------------------------------------------- stopping
@@ -129,7 +129,13 @@ def test_failures(folder, capfd):
 def test_too_little_memory(folder, capfd):
     assert main(["r.yaml", "views=v.txt", "output=o", "second.fail_at=3", "second.failure=memory"]) == 1
     err = capfd.readouterr().err
-    assert "cannot allocate 99 GB\nThere is not enough memory: lower the resolution" in err and "Traceback" not in err
+    assert "cannot allocate 99 GB\nThere is not enough memory: give smaller values for" in err and "Traceback" not in err
+
+
+def test_advice_about_memory_names_fields_that_exist():
+    stages = [registry.component("stage", name) for name in ("load_views", "optimize", "texture")]
+    fields = {name for stage in stages for name in stage.Config.model_fields}
+    assert set(re.findall("`([a-z_]+)`", MEMORY_ADVICE)) <= fields
 
 
 def test_diverged_tells_term_and_step(folder):
@@ -161,6 +167,18 @@ def test_changed_input_is_noticed(folder):
     Path("v.txt").write_text("other")
     with pytest.raises(InputError, match="fake_read.views changed since the run began"):
         Run.resume("o").result
+
+
+def test_another_version_is_told_and_goes_on(folder, expected, monkeypatch):
+    run = walk("o")
+    next(run)
+    run.close()
+    monkeypatch.setattr(_machine, "__version__", "9.9")
+    warnings = []
+    Run.resume("o", listeners=[lambda e: e["kind"] == "warning" and warnings.append(e["text"])]).result
+    assert warnings == [f"since the run began asset3d was {asset3d.__version__} and is 9.9: its result may differ in "
+                        "bytes from that of an uninterrupted run"]
+    assert result_hash("o") == expected
 
 
 def test_edited_recipe_is_noticed(folder):
