@@ -87,6 +87,16 @@ def field_of(model: type[BaseModel], data: Any, path: Path) -> FieldInfo | None:
     return next((f for name, f in owner.model_fields.items() if (f.alias or name) == path[-1]), None)
 
 
+def takes_path(model: type[BaseModel], data: Any, path: Path) -> bool:
+    """Whether what a path of a document fills is an `InputPath`."""
+    annotation, metadata = model, []
+    for key in path:
+        annotation, metadata = _child(annotation, metadata, data, key)
+        data = item(data, key)
+    notes = [*metadata, *(note for kind in _unfold(annotation) for note in getattr(kind, "__metadata__", ()))]
+    return any(isinstance(note, registry.InputPathRule) for note in notes)
+
+
 def owner_of(model: type[BaseModel], data: Any, path: Path) -> type[BaseModel] | None:
     """The config class whose key the last part of a path is."""
     annotation, metadata = model, []

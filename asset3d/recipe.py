@@ -62,8 +62,8 @@ def load(source: str | Path | Mapping, overrides: Mapping[str, Any] | Iterable[s
         RecipeError: every problem, one per line, sorted by line.
     """
     document, folder = _open(source)
-    given = _apply(document, overrides)
-    return _check(document, folder, given, check_files)
+    _apply(document, overrides)
+    return _check(document, folder, check_files)
 
 
 def _open(source: str | Path | Mapping) -> tuple[Document, Path]:
@@ -77,11 +77,11 @@ def _open(source: str | Path | Mapping) -> tuple[Document, Path]:
     return document, path.parent
 
 
-def _check(document: Document, folder: Path, given: set[str], check_files: bool) -> Recipe:
+def _check(document: Document, folder: Path, check_files: bool) -> Recipe:
     for path in _must_be_given(document.data):
         document.problem(path, f"must be given: {_argument_for(document.data, path)}=...")
     _check_arguments(document)
-    context = {"folder": folder, "given": given, "check_files": check_files}
+    context = {"folder": folder, "check_files": check_files}
     recipe = None
     try:
         recipe = Recipe.model_validate_json(json.dumps(document.data), strict=True, context=context)
@@ -168,9 +168,9 @@ def dump(recipe: Recipe) -> str:
 # --------------------------------------------------------------------------------------------------------- overrides
 
 
-def _apply(document: Document, overrides: Mapping[str, Any] | Iterable[str]) -> set[str]:
-    """Edit the document; returns the texts given, whose relative paths start at the current folder."""
-    given: set[str] = set()
+def _apply(document: Document, overrides: Mapping[str, Any] | Iterable[str]) -> None:
+    """Edit the document; relative paths in what is given start at the current folder."""
+    changed: list[tuple] = []
     pairs = overrides.items() if isinstance(overrides, Mapping) else [_split(text) for text in overrides]
     for number, (key, value) in enumerate(pairs):
         label = f"argument {key}={value}" if len(str(value)) <= 80 else f"argument {key}"
@@ -186,10 +186,24 @@ def _apply(document: Document, overrides: Mapping[str, Any] | Iterable[str]) -> 
         if any("\ud800" <= character <= "\udfff" for text in _texts(value) for character in text):
             document.problems.append((place, "", "not UTF-8 text"))
             continue
-        given |= set(_texts(value))
         for path in _targets(document, key, place):
-            _set(document, path, value, place)
-    return given
+            _set(document, path, json.loads(json.dumps(value)), place)  # each field a copy of its own
+            changed.append(path)
+    for path in changed:  # at the end: only now it is known what each field is
+        _start_paths_here(document.data, path)
+
+
+def _start_paths_here(data: dict, path: tuple) -> None:
+    """Make the relative input paths in what was given at a path of the document absolute."""
+    above, value = None, data
+    for key in path:
+        above, value = value, _recipe_errors.item(value, key)
+    if isinstance(value, (dict, list)):
+        for key in list(value) if isinstance(value, dict) else range(len(value)):
+            _start_paths_here(data, (*path, key))
+    elif isinstance(value, str) and value.strip() and value != MUST_BE_GIVEN and "://" not in value:
+        if not value.startswith("~") and _recipe_errors.takes_path(Recipe, data, path):
+            above[path[-1]] = str(Path.cwd() / value)
 
 
 def _split(text: str) -> tuple[str, str]:
@@ -241,7 +255,7 @@ def _resolve(data: dict, field: str) -> tuple | None:
     for part in rest:
         if isinstance(node, list):
             types = [item.get("type") if isinstance(item, dict) else None for item in node]
-            part = int(part) if part.isdigit() else types.index(part) if part in types else part
+            part = int(part) if re.fullmatch("[0-9]{1,6}", part) else types.index(part) if part in types else part
             node = node[part] if isinstance(part, int) and part < len(node) else None
         else:
             node = node.get(part) if isinstance(node, dict) else None
@@ -321,7 +335,7 @@ def _check_arguments(document: Document) -> None:
 
 def _check_chain(document: Document, recipe: Recipe) -> None:
     """Names are unique, and each stage finds the artifacts that it reads."""
-    available: dict[str, str] = {}
+    available: dict[str, tuple[str, ...] | None] = {}  # what is known about each artifact, see Stage.gives_of
     seen: dict[str, int] = {}
     for index, config in enumerate(recipe.stage):
         cls = registry.component("stage", config.type)
@@ -337,7 +351,12 @@ def _check_chain(document: Document, recipe: Recipe) -> None:
                 there = f"; there is {', '.join(sorted(available))}" if available else ""
                 document.problem(("stage", index),
                                  f"'{config.name}' reads '{wanted}', which no earlier stage writes{there}")
-        available |= {config.as_.get(artifact, artifact): config.name for artifact in writes}
+        needed = (*reads, *cls.reads_if_there)
+        given = {artifact: available.get(config.from_.get(artifact, artifact)) for artifact in needed}
+        for keys, why in cls.faults_of(config, given):
+            document.problem(("stage", index, *keys), why)
+        known = cls.gives_of(config, given)
+        available |= {config.as_.get(artifact, artifact): known.get(artifact) for artifact in writes}
 
 
 def _check_renames(document: Document, path: tuple, renames: Mapping[str, str], known: tuple, verb: str) -> None:

@@ -148,9 +148,8 @@ def _dump(config: Config, info: core_schema.SerializationInfo) -> dict:
     return config.model_dump(mode=info.mode, by_alias=True)
 
 
-class _InputPath:
-    """See `InputPath`. The validation context may hold `folder` (of the recipe), `given` (texts of the command line,
-    relative to the current folder) and `check_files`."""
+class InputPathRule:
+    """See `InputPath`. The validation context may hold `folder` (of the recipe) and `check_files`."""
 
     def __get_pydantic_core_schema__(self, source, handler):
         return core_schema.with_info_plain_validator_function(
@@ -170,8 +169,11 @@ class _InputPath:
             raise _path_error("must be the path of a file or folder, got an empty or unprintable text")
         if "://" in text:
             raise _path_error(f"is a URL; asset3d reads local files only: download {text[:100]} first")
-        base = Path.cwd() if text in context.get("given", ()) else Path(context.get("folder", "."))
-        path = Path(base, Path(text).expanduser()).absolute()
+        try:
+            path = Path(context.get("folder", "."), Path(text).expanduser()).absolute()
+        except RuntimeError:
+            raise _path_error(f"there is no home folder of this name: {text[:100]}; write ./{text[:100]} for a file "
+                              "that is called so") from None
         if context.get("check_files", True) and not _exists(path):
             raise _path_error(f"no such file or folder: {str(path)[:300]}")
         return path
@@ -188,7 +190,7 @@ def _path_error(text: str) -> PydanticCustomError:
     return PydanticCustomError("input_path", "{text}", {"text": text})
 
 
-InputPath = Annotated[Path, _InputPath()]
+InputPath = Annotated[Path, InputPathRule()]
 """A file or folder to read. Relative to the recipe's folder, or, given on the command line, to the current folder."""
 
 FileName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$")]

@@ -190,6 +190,49 @@ CHAIN = [
      ["r.yaml:2:13: arguments.views: must be a valid string, got 5"]),
 ]
 
+def fit(renderer: str, loss: str = "mask", more: str = "", representation: str = "sdf_field", stage: str = "") -> str:
+    """Photos to which a field is fitted; its renderer stands in line 6, its loss at 7:12, `more` in line 8."""
+    return (HEAD + "  - {type: load_views, views: v.txt}\n  - type: optimize\n"
+            f"    representation: {{type: {representation}}}\n    renderer: {{type: {renderer}}}\n"
+            f"    loss: [{{type: {loss}}}]\n{more}{stage}")
+
+
+TO_TEXTURE = "  - {type: convert, to: mesh}\n  - {type: texture, rays: 9}\n"
+TO_SURFACE = """\
+  - {type: convert, to: tet_mesh}
+  - {type: optimize, name: surface, renderer: {type: sdf_volume}, loss: [{type: mask}]}
+"""
+TOGETHER = [
+    ("density for a renderer of distances", fit("sdf_volume", representation="hash_grid_field"), [],
+     ["r.yaml:6:5: stage.1.renderer: renderer 'sdf_volume' draws representations that give 'sdf', the representation "
+      "here gives 'density'"]),
+    ("field for a renderer of meshes", fit("mesh"), [], ["r.yaml:6:5: stage.1.renderer: renderer 'mesh' draws"]),
+    ("mesh of an earlier stage for a renderer of distances", fit("sdf_volume", stage=TO_SURFACE), [],
+     ["r.yaml:9:37: stage.3.renderer: renderer 'sdf_volume' draws", "the representation here gives 'surface'"]),
+    ("depth loss for views without depth", fit("sdf_volume", "depth"), [],
+     ["r.yaml:7:12: stage.1.loss.0: loss 'depth' needs views with 'depth' maps, and these have none"]),
+    ("normal loss for views without normals", fit("sdf_volume, normals: true", "normal"), [],
+     ["r.yaml:7:12: stage.1.loss.0: loss 'normal' needs views with 'normal' maps"]),
+    ("ssim of rays", fit("sdf_volume", "photometric, ssim: 1"), [],
+     ["r.yaml:7:12: stage.1.loss.0: loss 'photometric' needs 'images', which renderer 'sdf_volume' does not give",
+      "leave `ssim` out"]),
+    ("eikonal without distances", fit("volume", "eikonal", representation="hash_grid_field"), [],
+     ["r.yaml:7:12: stage.1.loss.0: loss 'eikonal' needs 'sdf_gradient', which renderer 'volume' does not give"]),
+    ("eikonal without points", fit("sdf_volume, eikonal_points: 0", "eikonal"), [],
+     ["loss 'eikonal' needs 'sdf_gradient'", "`eikonal_points` above 0"]),
+    ("smoothness without distances", fit("volume", "smoothness", representation="hash_grid_field"), [],
+     ["r.yaml:7:12: stage.1.loss.0: loss 'smoothness' needs 'neighbour_normals'"]),
+    ("laplacian of a field", fit("sdf_volume", "laplacian"), [], ["loss 'laplacian' needs 'vertices'"]),
+    ("coarsest level finer than the finest", fit("sdf_volume", representation="sdf_field, base_resolution: 600"), [],
+     ["r.yaml:5:", "max_resolution: must be at least base_resolution (600), got 512"]),
+    ("resolution of rays", fit("sdf_volume", more="    resolution: 64\n"), [],
+     ["r.yaml:8:5: stage.1.resolution: has no effect: the renderer here is trained on rays, `resolution` is for"]),
+    ("views per step of rays", fit("sdf_volume", more="    views_per_step: 3\n"), [],
+     ["r.yaml:8:5: stage.1.views_per_step: has no effect"]),
+    ("rays of images", fit("sdf_volume", stage=TO_TEXTURE), [],
+     ["r.yaml:9:21: stage.3.rays: has no effect: the renderer here is trained on images"]),
+]
+
 GOOD = walk("name: walk").replace("name: bad", "name: bad\narguments: {steps: walk.steps, loss: walk.loss}")
 OVERRIDES = [
     ("unknown argument", GOOD, ["stepz=3"], ["argument stepz=3: unknown argument 'stepz'; did you mean 'steps'?"]),
@@ -220,8 +263,12 @@ OVERRIDES = [
      ["argument walk.steps.x=3", "must be a valid integer, got a mapping"]),
     ("argument of 10 000 letters", GOOD, ["walk.mode=" + "x" * 10_000],
      ["argument walk.mode: stage.1.mode: must be 'fast' or 'slow'"]),
+    ("home folder of nobody", GOOD, ["fake_read.views=~nosuchuser/x"],
+     ["argument fake_read.views=~nosuchuser/x: stage.0.views: there is no home folder of this name: ~nosuchuser/x; "]),
+    ("number that is none", GOOD, ["loss=[{type: fake_pull}]", "walk.loss.\u00b2=1"],
+     ["argument walk.loss.\u00b2=1: stage.1.loss.\u00b2: no item '\u00b2' in this list of 1"]),
     ("output below a file", GOOD, ["output=v.txt/x"], ["cannot be made"]),
 ]
 
 BAD_RECIPES = [(title, content.replace("...", READ) if isinstance(content, str) else content, arguments, says)
-               for title, content, arguments, says in SYNTAX + DATA + KEYS + VALUES + FILES + CHAIN + OVERRIDES]
+               for title, content, arguments, says in SYNTAX + DATA + KEYS + VALUES + FILES + CHAIN + TOGETHER + OVERRIDES]

@@ -131,6 +131,19 @@ def test_paths_start_at_the_recipe_or_at_the_current_folder(folder):
     assert recipe.load("sub/r.yaml", ["views=w.txt"]).stage[0].views == folder / "w.txt"
 
 
+def test_an_override_moves_the_paths_of_no_other_stage(folder):
+    (folder / "sub").mkdir()
+    for place in (folder, folder / "sub"):
+        (place / "p").write_text(str(place))
+    (folder / "sub" / "r.yaml").write_text("name: x\nstage:\n"
+                                           "  - {type: fake_read, name: one, views: p, as: {views: first}}\n"
+                                           "  - {type: fake_read, name: two, views: p}\n")
+    one, two = recipe.load("sub/r.yaml", ["two.views=p"]).stage
+    assert (one.views, two.views) == (folder / "sub" / "p", folder / "p")
+    one, two = recipe.load("sub/r.yaml", {"one.views": "p"}).stage
+    assert (one.views, two.views) == (folder / "p", folder / "sub" / "p")
+
+
 def test_resolved_recipe_is_equal(folder):
     save(folder, fake_stages.RECIPE)
     loaded = recipe.load("r.yaml", ["views=v.txt", "first.pause=1e-7", "first.range=[-0.1, 1e300]",

@@ -1,6 +1,7 @@
 """What a loss is: `loss(rendering, target, step) -> scalar`, multiplied by its weight by the optimize stage."""
 from abc import ABC, abstractmethod
-from typing import Annotated
+from collections.abc import Mapping
+from typing import Annotated, ClassVar
 
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
@@ -19,9 +20,17 @@ class LossConfig(Config):
 class Loss(nn.Module, ABC):
     """Base of all losses. A loss may have parameters of its own, which are trained with the representation."""
 
+    needs_of_views: ClassVar[tuple[str, ...]] = ()
+    """Maps that the views must have: `depth`, `normal`."""
+
     def __init__(self, config):
         super().__init__()
         self.config = config
+
+    @classmethod
+    def needs_of(cls, config) -> Mapping[str, str]:
+        """What the renderer must give with this config (see `Renderer.gives_of`), and what to do where it does not."""
+        return {}
 
     def begin(self, views: Views) -> None:
         """Called once, before the first step, with the views that targets are taken from."""

@@ -19,6 +19,8 @@ class DepthConfig(LossConfig):
 class Depth(Loss):
     """Mean absolute (absolute) or squared (invariant) difference where both sides have a surface."""
 
+    needs_of_views = ("depth",)
+
     def forward(self, rendering: Rendering, target: Target, step: int) -> Float[Tensor, ""]:
         if target.depth is None:
             raise ValueError("loss 'depth' needs views with depth maps")

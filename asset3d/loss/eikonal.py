@@ -17,6 +17,10 @@ class EikonalConfig(LossConfig):
 class Eikonal(Loss):
     """Mean squared difference of the length of the distance's gradient from 1."""
 
+    @classmethod
+    def needs_of(cls, config):
+        return {"sdf_gradient": "choose a renderer of distance fields with `eikonal_points` above 0"}
+
     def forward(self, rendering: Rendering, target: Target, step: int) -> Float[Tensor, ""]:
         gradient = needed(rendering, "sdf_gradient", "eikonal")
         length = (gradient.square().sum(-1) + 1e-12).sqrt()  # finite derivative at 0

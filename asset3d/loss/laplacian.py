@@ -18,6 +18,10 @@ class LaplacianConfig(LossConfig):
 class Laplacian(Loss):
     """Mean squared length of the uniform Laplacian, in units of the mean edge: 1 means as long as an edge."""
 
+    @classmethod
+    def needs_of(cls, config):
+        return {name: "choose a renderer of meshes" for name in ("vertices", "faces")}
+
     def forward(self, rendering: Rendering, target: Target, step: int) -> Float[Tensor, ""]:
         vertices = needed(rendering, "vertices", "laplacian")
         faces = needed(rendering, "faces", "laplacian")

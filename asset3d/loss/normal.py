@@ -17,6 +17,12 @@ class NormalConfig(LossConfig):
 class Normal(Loss):
     """Mean of 1 - cosine where both sides have a surface."""
 
+    needs_of_views = ("normal",)
+
+    @classmethod
+    def needs_of(cls, config):
+        return {"normal": "set `normals: true` of the renderer, where it has that"}
+
     def forward(self, rendering: Rendering, target: Target, step: int) -> Float[Tensor, ""]:
         if target.normal is None or rendering.normal is None:
             raise ValueError("loss 'normal' needs views with normal maps and a renderer with `normals: true`")

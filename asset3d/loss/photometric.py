@@ -37,6 +37,10 @@ class Photometric(Loss):
         """One brightness factor per view."""
         return torch.exp(self.log_gain - self.log_gain.mean())
 
+    @classmethod
+    def needs_of(cls, config):
+        return {"images": "leave `ssim` out, or choose a renderer of whole images"} if config.ssim else {}
+
     def forward(self, rendering: Rendering, target: Target, step: int) -> Float[Tensor, ""]:
         color = rendering.color
         if self.config.exposure:

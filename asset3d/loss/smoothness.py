@@ -26,6 +26,10 @@ class Smoothness(Loss):
     renderers of whole images with `normals: true` whose faces change: mean 1 - cosine.
     """
 
+    @classmethod
+    def needs_of(cls, config):
+        return {"neighbour_normals": "choose sdf_volume with `eikonal_points` above 0, or mesh with `normals: true`"}
+
     def forward(self, rendering: Rendering, target: Target, step: int) -> Float[Tensor, ""]:
         pair = rendering.extras.get("neighbour_normals")
         if pair is None:

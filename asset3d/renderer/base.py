@@ -42,6 +42,14 @@ class Renderer(Protocol):
     """`unit` says what a renderer is trained on: single rays of all views, or whole views."""
 
     unit: ClassVar[Literal["rays", "images"]]
+    needs: ClassVar[str | None] = None
+    """What a representation must give to be drawn by it: `sdf`, `density`, `surface`; None: not known."""
+
+    @classmethod
+    def gives_of(cls, config) -> tuple[str, ...] | None:
+        """What losses may ask for besides colour, alpha and depth, with this config: `images`, `normal`,
+        `sdf_gradient`, `neighbour_normals`, `vertices`, ...; None: not known."""
+        return None
 
     def render_rays(self, representation: Representation, rays: Rays, generator: torch.Generator | None) -> Rendering:
         """Render single rays (unit "rays"); `generator` jitters the samples, None means their centres."""

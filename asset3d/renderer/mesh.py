@@ -31,9 +31,15 @@ class MeshRenderer(Renderer):
     """Renders a representation with `surface()`, and `color(x)` or a texture."""
 
     unit = "images"
+    needs = "surface"
 
     def __init__(self, config: MeshRendererConfig):
         self.config = config
+
+    @classmethod
+    def gives_of(cls, config: MeshRendererConfig) -> tuple[str, ...]:
+        given = ("images", "vertices", "faces")
+        return (*given, "normal", "neighbour_normals") if config.normals else given
 
     def render(self, representation, camera: Camera) -> Rendering:
         factor = self.config.supersample

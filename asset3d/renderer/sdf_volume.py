@@ -33,9 +33,15 @@ class SdfVolumeRenderer(Renderer):
     """Renders a representation with `occupancy`, `sharpness`, `sdf`, `gradient`, and `color`."""
 
     unit = "rays"
+    needs = "sdf"
 
     def __init__(self, config: SdfVolumeConfig):
         self.config = config
+
+    @classmethod
+    def gives_of(cls, config: SdfVolumeConfig) -> tuple[str, ...]:
+        given = ("sdf_gradient", "neighbour_normals") if config.eikonal_points else ()
+        return (*given, "normal") if config.normals else given
 
     def render_rays(self, field, rays: Rays, generator: torch.Generator | None = None) -> Rendering:
         samples = march(field, rays, self._spacing(field), generator)

@@ -33,9 +33,14 @@ class VolumeRenderer(Renderer):
     """Renders a representation with `occupancy`, `density`, and `color`."""
 
     unit = "rays"
+    needs = "density"
 
     def __init__(self, config: VolumeConfig):
         self.config = config
+
+    @classmethod
+    def gives_of(cls, config: VolumeConfig) -> tuple[str, ...]:
+        return ()
 
     def render_rays(self, field, rays: Rays, generator: torch.Generator | None = None) -> Rendering:
         samples = march(field, rays, self.config.step_size, generator)

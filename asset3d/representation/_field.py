@@ -1,12 +1,25 @@
 """Parts that fields share: the hash-grid encoding and a small network."""
 from collections.abc import Callable
+from typing import Annotated
 
 import torch
 from jaxtyping import Float
+from pydantic import AfterValidator, Field, ValidationInfo
 from torch import Tensor, nn
 
 from asset3d.errors import EmptySurface
 from asset3d.ops.hash_grid import hash_grid_encode, hash_grid_levels
+
+
+def _not_coarser(value: int, info: ValidationInfo) -> int:
+    base = info.data.get("base_resolution", value)
+    if value < base:
+        raise ValueError(f"must be at least base_resolution ({base}), got {value}")
+    return value
+
+
+FinestResolution = Annotated[int, Field(ge=2), AfterValidator(_not_coarser)]
+"""Cells per axis of the finest level of a config that has `base_resolution` before it."""
 
 
 class HashGridEncoding(nn.Module):

@@ -1,6 +1,6 @@
 """What a representation is: parameters that describe an object in [-0.5, 0.5]^3, and how they are trained."""
 from abc import ABC
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import ClassVar
 
 import torch
@@ -17,6 +17,8 @@ class Representation(nn.Module, ABC):
 
     made_by: ClassVar[str] = ""
     """The stage that makes it out of something else, where it cannot be started from its config alone."""
+    gives: ClassVar[tuple[str, ...] | None] = None
+    """What renderers can draw it by: `sdf`, `density`, `surface`. None: nothing is known, and any renderer is tried."""
 
     def __init__(self, config):
         super().__init__()
@@ -26,8 +28,12 @@ class Representation(nn.Module, ABC):
         """(name, learning-rate factor, parameters) for the optimizer."""
         yield "all", 1.0, list(self.parameters())
 
-    def initialise(self, views: Views, generator: torch.Generator) -> None:
-        """Called once, before the first step of a new representation, with the views that it will be fitted to."""
+    def initialise(self, views: Views, generator: torch.Generator,
+                   between: Callable[[], None] = lambda: None) -> None:
+        """Called once, before the first step of a new representation, with the views that it will be fitted to.
+
+        Where that takes long, `between` is called now and then; it raises `Cancelled` when the run is to stop.
+        """
 
     def begin_step(self, step: int, n_steps: int, generator: torch.Generator) -> None:
         """Called before every optimization step: schedules, occupancy. Its draws come from `generator` alone."""

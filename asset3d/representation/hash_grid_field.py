@@ -1,4 +1,5 @@
 """A density field with colour (Instant-NGP, Müller et al. 2022)."""
+from collections.abc import Callable
 from typing import Literal
 
 import torch
@@ -7,7 +8,7 @@ from pydantic import Field
 from torch import Tensor
 
 from asset3d.registry import Config, register
-from asset3d.representation._field import HashGridEncoding, mlp
+from asset3d.representation._field import FinestResolution, HashGridEncoding, mlp
 from asset3d.representation._occupancy import OccupancyGrid, dilate
 from asset3d.representation.base import Representation
 from asset3d.scene.views import Views
@@ -21,7 +22,7 @@ class HashGridFieldConfig(Config):
     """Levels of the hash grid."""
     base_resolution: int = Field(16, ge=2)
     """Cells per axis of the coarsest level."""
-    max_resolution: int = Field(512, ge=2)
+    max_resolution: FinestResolution = 512
     """Cells per axis of the finest level."""
     log2_hashmap_size: int = Field(17, ge=10, le=24)
     """Base-2 logarithm of the rows per level."""
@@ -44,6 +45,8 @@ class HashGridFieldConfig(Config):
 @register("representation", HashGridFieldConfig)
 class HashGridField(Representation):
     """Density (per unit length) and colour at points of [-0.5, 0.5]^3."""
+
+    gives = ("density",)
 
     def __init__(self, config: HashGridFieldConfig, generator: torch.Generator):
         super().__init__(config)
@@ -82,7 +85,8 @@ class HashGridField(Representation):
         """Colours of many points, in chunks, without a graph."""
         return torch.cat([self.color(chunk, self(chunk)[1]) for chunk in x.split(POINTS_AT_ONCE)])
 
-    def initialise(self, views: Views, generator: torch.Generator) -> None:
+    def initialise(self, views: Views, generator: torch.Generator,
+                   between: Callable[[], None] = lambda: None) -> None:
         """Never look far outside of the visual hull of the masks."""
         self.occupancy.allow_hull(views, 0.1)
         self.occupancy.value.fill_(self.config.initial_density)

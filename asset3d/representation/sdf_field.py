@@ -1,4 +1,5 @@
 """A signed distance field with colour (NeuS, Wang et al. 2021; hash grid: Müller et al. 2022)."""
+from collections.abc import Callable
 from typing import Literal
 
 import numpy as np
@@ -8,7 +9,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from asset3d.registry import Config, register
-from asset3d.representation._field import HashGridEncoding, mlp
+from asset3d.representation._field import FinestResolution, HashGridEncoding, mlp
 from asset3d.representation._occupancy import OccupancyGrid
 from asset3d.representation.base import Representation
 from asset3d.scene.views import Views
@@ -22,7 +23,7 @@ class SdfFieldConfig(Config):
     """Levels of the hash grid."""
     base_resolution: int = Field(16, ge=2)
     """Cells per axis of the coarsest level."""
-    max_resolution: int = Field(512, ge=2)
+    max_resolution: FinestResolution = 512
     """Cells per axis of the finest level."""
     log2_hashmap_size: int = Field(17, ge=10, le=24)
     """Base-2 logarithm of the rows per level."""
@@ -49,6 +50,8 @@ class SdfFieldConfig(Config):
 @register("representation", SdfFieldConfig)
 class SdfField(Representation):
     """Signed distance (negative inside) and colour at points of [-0.5, 0.5]^3."""
+
+    gives = ("sdf",)
 
     def __init__(self, config: SdfFieldConfig, generator: torch.Generator):
         super().__init__(config)
@@ -102,20 +105,22 @@ class SdfField(Representation):
 
     # -- training -----------------------------------------------------------------------------------------------
 
-    def initialise(self, views: Views, generator: torch.Generator) -> None:
+    def initialise(self, views: Views, generator: torch.Generator,
+                   between: Callable[[], None] = lambda: None) -> None:
         """Restrict rays to the visual hull of the masks and fit it to the distance from the hull."""
         hull = self.occupancy.allow_hull(views, 0.5)
         if self.config.hull_steps:
-            self._fit(signed_distance(hull), generator)
+            self._fit(signed_distance(hull), generator, between)
         self._find_surface()
 
-    def _fit(self, distance: Float[Tensor, "X Y Z"], generator: torch.Generator) -> None:
+    def _fit(self, distance: Float[Tensor, "X Y Z"], generator: torch.Generator, between: Callable[[], None]) -> None:
         self.encoding.n_active = min(self.config.initial_levels, self.config.n_levels)
         optimizer = torch.optim.Adam(self.parameters(), lr=5e-3)
         centers = self.occupancy.centers()
         distance = distance.flatten()
         near = torch.nonzero(distance.abs() < max(0.06, 1 / self.occupancy.resolution))[:, 0]
         for _ in range(self.config.hull_steps):
+            between()
             picked = near[torch.randint(len(near), (12288,), generator=generator).to(near.device)]
             anywhere = torch.randint(len(centers), (4096,), generator=generator)
             index = torch.cat([picked, anywhere.to(near.device)])

@@ -29,6 +29,7 @@ class TetMesh(Representation):
     """Distances (negative inside) and bounded offsets at the vertices of a band of tetrahedra, and a colour field."""
 
     made_by = "{type: convert, to: tet_mesh}"
+    gives = ("surface",)
 
     def __init__(self, config: TetMeshConfig, field: nn.Module):
         """`field` gives the first surface by `evaluate` and the colours by `color`; a copy of it is trained on.

@@ -34,6 +34,7 @@ class TexturedMesh(Representation):
     """`mesh` needs uvs. Vertices at one place (on both sides of a seam) move together."""
 
     made_by = "{type: texture}"
+    gives = ("surface",)
 
     def __init__(self, config: TexturedMeshConfig, mesh: Mesh, texture: Float[Tensor, "H W 3"]):
         super().__init__(config)

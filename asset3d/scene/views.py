@@ -1,4 +1,5 @@
 """Posed images, and loading them. Letters in shapes: B views, H rows, W columns."""
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -85,7 +86,7 @@ class ViewSet:
 
 
 def load_view_set(path: Path, *, masks: Path | None = None, cutout: str = "auto", max_size: int | None = 1024,
-                  holdout: int = 0, fit: bool = True) -> ViewSet:
+                  holdout: int = 0, fit: bool = True, between: Callable[[], None] = lambda: None) -> ViewSet:
     """Load posed photos: a folder or file of transforms.json, or a COLMAP model with its images.
 
     Args:
@@ -98,6 +99,7 @@ def load_view_set(path: Path, *, masks: Path | None = None, cutout: str = "auto"
         holdout: Where the set names no test views, every so-manieth view is held out for testing; 0 holds out none.
         fit: Move and scale the world so that the object lies in [-0.5, 0.5]^3, the longest side of its visual hull
             being FILL; `frame` leads back. Without it the world stays as it is.
+        between: Called before every photo and before the fit, which take long; may raise, to stop.
 
     Raises:
         InputError: With file, what is wrong and what to do.
@@ -107,7 +109,11 @@ def load_view_set(path: Path, *, masks: Path | None = None, cutout: str = "auto"
     if cutout not in CUTOUTS:
         raise InputError(f"cutout: must be one of {', '.join(CUTOUTS)}, got {cutout!r}")
     masks = _masks(Path(path), masks, photos) if cutout in ("auto", "masks") else [None] * len(photos)
-    pixels = [read_photo(photo, mask, cutout, max_size) for photo, mask in zip(photos, masks)]
+    pixels = []
+    for photo, mask in zip(photos, masks):
+        between()
+        pixels.append(read_photo(photo, mask, cutout, max_size))
+    between()
     _check_size(pixels, path)
     splits = _splits(photos, holdout)
     if not splits["train"]:

@@ -1,7 +1,7 @@
 """What a stage is: artifacts in, artifacts out, in steps that can be stopped after and resumed from."""
 import hashlib
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
@@ -89,6 +89,18 @@ class Stage(ABC):
     def check(cls, config) -> None:
         """Called by `--dry-run` and before a run starts: raise `InputError` for what the config alone cannot know
         (a missing package, a model that is not there). Must be fast and write nothing."""
+
+    @classmethod
+    def gives_of(cls, config, given: Mapping[str, tuple[str, ...] | None]) -> dict[str, tuple[str, ...] | None]:
+        """What is known before a run about artifacts written, by name: maps of views, what a representation can be
+        drawn by. `given` says the same of artifacts read. What is not named is unknown."""
+        return {}
+
+    @classmethod
+    def faults_of(cls, config, given: Mapping[str, tuple[str, ...] | None]) -> Iterable[tuple[tuple, str]]:
+        """Settings that cannot work together or with what is given: (keys below the stage, why and what to do). They
+        are refused with the recipe's line."""
+        return ()
 
     @abstractmethod
     def start(self, **artifacts: Any) -> int:

@@ -38,6 +38,10 @@ class Convert(Stage):
     def writes_of(cls, config: ConvertConfig) -> tuple[str, ...]:
         return ("representation",) if config.to == "tet_mesh" else ("mesh",)
 
+    @classmethod
+    def gives_of(cls, config: ConvertConfig, given):
+        return {"representation": TetMesh.gives} if config.to == "tet_mesh" else {}
+
     def start(self, representation: Representation) -> int:
         if self.config.to == "tet_mesh" and isinstance(representation, TetMesh):
             raise InputError(f"stage '{self.context.name}': the representation is a tet_mesh already")

@@ -39,10 +39,15 @@ class LoadViews(Stage):
 
     writes = ("views",)
 
+    @classmethod
+    def gives_of(cls, config, given):
+        return {"views": ()}  # neither depth nor normal maps
+
     def start(self) -> int:
         c = self.config
         self.views: ViewSet = load_view_set(c.views, masks=c.masks, cutout=c.cutout, max_size=c.max_size,
-                                            holdout=c.holdout, fit=c.fit)
+                                            holdout=c.holdout, fit=c.fit,
+                                            between=self.context.raise_if_cancelled)
         for note in self.views.notes[:MAX_NOTES]:
             self.context.emit("message", text=note)
         if len(self.views.notes) > MAX_NOTES:

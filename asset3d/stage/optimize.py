@@ -1,4 +1,5 @@
 """Fit a representation to views: the heart of every recipe."""
+from collections.abc import Iterator
 from typing import Annotated, Literal
 
 import torch
@@ -8,6 +9,7 @@ from asset3d.errors import InputError
 from asset3d.registry import Config, OneOf, component, register
 from asset3d.representation.base import Representation
 from asset3d.scene.views import ViewSet
+from asset3d.stage._compatible import Fault, given_by_views, idle_faults, loss_faults, representation_faults
 from asset3d.stage._fit import Fit, FitConfig
 from asset3d.stage.base import Stage, StageConfig
 
@@ -43,13 +45,26 @@ class Optimize(Stage):
             raise InputError(f"stage '{config.name or config.type}': a {config.representation.type} cannot be started "
                              f"from nothing; put a stage {made_by} before and leave `representation` out")
 
+    @classmethod
+    def gives_of(cls, config: OptimizeConfig, given):
+        made = config.representation and component("representation", config.representation.type).gives
+        return {"representation": made or given.get("representation")}
+
+    @classmethod
+    def faults_of(cls, config: OptimizeConfig, given) -> Iterator[Fault]:
+        yield from representation_faults(config.renderer, cls.gives_of(config, given)["representation"])
+        yield from loss_faults(config.loss, config.renderer, given.get("views"))
+        yield from idle_faults(config, component("renderer", config.renderer.type))
+
     def start(self, views: ViewSet, representation: Representation | None = None) -> int:
         config, context = self.config, self.context
+        for _, why in loss_faults(config.loss, config.renderer, given_by_views(views.train)):
+            raise InputError(f"stage '{context.name}': {why}")
         if config.representation is not None:
             make = component("representation", config.representation.type)
             representation = make(config.representation, context.generator(0, "initial"))
             representation.to(context.device)
-            representation.initialise(views.train, context.generator(0, "hull"))
+            representation.initialise(views.train, context.generator(0, "hull"), context.raise_if_cancelled)
         elif representation is None:
             raise InputError(f"stage '{context.name}': no earlier stage makes a representation; "
                              "give `representation:` here")

@@ -1,4 +1,5 @@
 """Make a game-ready asset from a dense mesh: few faces, texture coordinates, base-colour texture, normal map."""
+from collections.abc import Iterator
 from typing import Annotated, Literal
 
 import numpy as np
@@ -27,6 +28,7 @@ from asset3d.scene.texels import dilate, texel_map
 from asset3d.scene.unwrap import unwrap
 from asset3d.scene.views import ViewSet
 from asset3d.schedule import Schedule, Values, constant
+from asset3d.stage._compatible import Fault, idle_faults
 from asset3d.stage._fit import Fit, FitConfig
 from asset3d.stage.base import Stage, StageConfig
 
@@ -62,6 +64,10 @@ class Texture(Stage):
     reads = ("mesh", "views")
     writes = ("asset",)
 
+    @classmethod
+    def faults_of(cls, config: TextureConfig, given) -> Iterator[Fault]:
+        yield from idle_faults(config, MeshRenderer)
+
     def start(self, mesh: Mesh, views: ViewSet) -> int:
         if mesh.colors is None:
             raise InputError(f"stage '{self.context.name}': the mesh has no vertex colours to start the texture from; "
@@ -83,15 +89,24 @@ class Texture(Stage):
         if cleaned.removed_components:
             self._say(f"removed {cleaned.removed_components} of {cleaned.components} pieces, "
                       f"{cleaned.removed_area:.2%} of the surface")
+        self.context.raise_if_cancelled()
         reduced = relax(decimate(relax(dense, EVEN_ROUNDS), self.config.faces), 2 * EVEN_ROUNDS)
-        low, unwrapped = unwrap(reduced, self.config.texture_size, progress=lambda fraction, text: self._say(text))
+        self.context.raise_if_cancelled()
+        low, unwrapped = unwrap(reduced, self.config.texture_size, progress=self._progress)
         self._say(f"{len(low.faces)} faces in {unwrapped.charts} charts ({unwrapped.method}) on "
                   f"{unwrapped.utilization:.0%} of the texture")
         if not is_seen(low.vertices, low.faces, self.views.camera):
             raise InputError(f"stage '{self.context.name}': the mesh covers no pixel of the {len(self.views)} training "
                              "views; check that it lies where the cameras look, as with load_views' fit: true")
-        self._begin_fit(low, initial_texture(low, dense, self.config.texture_size))
+        self.context.raise_if_cancelled()
+        texture = initial_texture(low, dense, self.config.texture_size)
+        self.context.raise_if_cancelled()
+        self._begin_fit(low, texture)
         return {"faces": float(len(low.faces)), "vertices": float(len(low.vertices))}
+
+    def _progress(self, fraction: float, text: str) -> None:
+        self.context.raise_if_cancelled()
+        self._say(text)
 
     def _say(self, text: str) -> None:
         self.context.emit("message", text=text)
@@ -112,6 +127,7 @@ class Texture(Stage):
     def _bake(self) -> dict[str, float]:
         if self.config.normal_map:
             dense, _ = clean_mesh(self.dense)
+            self.context.raise_if_cancelled()
             self.normal_map, _ = bake_normal_map(self._fitted_mesh(), dense, self.config.texture_size)
         return {}
 

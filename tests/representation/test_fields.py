@@ -2,7 +2,7 @@
 import pytest
 import torch
 
-from asset3d.errors import EmptySurface, InputError
+from asset3d.errors import Cancelled, EmptySurface, InputError
 from asset3d.loss.mask import Mask, MaskConfig
 from asset3d.loss.photometric import Photometric, PhotometricConfig
 from asset3d.renderer.volume import VolumeConfig, VolumeRenderer
@@ -107,6 +107,19 @@ def test_masks_that_do_not_meet_are_refused():
     for field in (sdf_field(), HashGridField(HashGridFieldConfig(**SMALL), generator())):
         with pytest.raises(InputError, match="no cell of the occupancy grid .* inside the masks of all 6 views"):
             field.initialise(empty, generator())
+
+
+def test_the_fit_to_the_hull_can_be_stopped():
+    looks = []
+
+    def stop():
+        looks.append(1)
+        if len(looks) == 3:
+            raise Cancelled
+
+    with pytest.raises(Cancelled):
+        sdf_field(hull_steps=80, occupancy_resolution=8).initialise(ball_views(), generator(3), stop)
+    assert len(looks) == 3
 
 
 @pytest.mark.parametrize("resolution", [8, 24])

@@ -5,7 +5,7 @@ import pytest
 import torch
 from scene import sphere_set
 
-from asset3d.errors import InputError
+from asset3d.errors import Cancelled, InputError
 from asset3d.stage.base import Context
 from asset3d.stage.load_views import LoadViews, LoadViewsConfig
 
@@ -27,6 +27,20 @@ def test_load_views(tmp_path):
                                            f"the object is at ({', '.join(f'{c:.4g}' for c in views.frame.center)}) "
                                            f"and {views.frame.scale:.4g} large"}),
                       ("manifest", {"frame": asdict(views.frame)})]
+
+
+def test_loading_stops_between_photos(tmp_path):
+    sphere_set.write(tmp_path / "set")
+    looks = []
+
+    def stop():
+        looks.append(1)
+        if len(looks) == 3:
+            raise Cancelled
+
+    context = Context("load", 0, torch.device("cpu"), tmp_path, tmp_path, raise_if_cancelled=stop)
+    with pytest.raises(Cancelled):
+        LoadViews(LoadViewsConfig(views=tmp_path / "set"), context).start()
 
 
 def test_cutout_is_obeyed(tmp_path):
