@@ -195,7 +195,7 @@ def check_empty(path: str | Path) -> None:
         if not above.is_dir() or not os.access(path if path.is_dir() else above, os.W_OK):
             why = "not writable" if above.is_dir() else "a file"
             raise InputError(f"output={path}: cannot be made: {above} is {why}")
-        if path.is_dir() and not all(_is_left_behind(entry) for entry in os.scandir(path)):
+        if path.is_dir() and not all(_is_left_behind(path / name) for name in os.listdir(path)):
             hint = f"continue that run with --resume {path}, or " if (path / "recipe.yaml").is_file() else ""
             raise InputError(f"output={path}: the folder is not empty; {hint}give a new or empty folder")
     except OSError as error:
@@ -203,9 +203,9 @@ def check_empty(path: str | Path) -> None:
                          "write") from None
 
 
-def _is_left_behind(entry: os.DirEntry) -> bool:
+def _is_left_behind(entry: Path) -> bool:
     """Whether a run that was killed in its first moment made it."""
-    return entry.name in (LOCK, FIRST) and entry.is_file(follow_symlinks=False)
+    return entry.name in (LOCK, FIRST) and entry.is_file() and not entry.is_symlink()
 
 
 def _take_lock(path: Path) -> int:

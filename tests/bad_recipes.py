@@ -224,7 +224,7 @@ TOGETHER = [
      ["r.yaml:7:12: stage.1.loss.0: loss 'smoothness' needs 'neighbour_normals'"]),
     ("laplacian of a field", fit("sdf_volume", "laplacian"), [], ["loss 'laplacian' needs 'vertices'"]),
     ("coarsest level finer than the finest", fit("sdf_volume", representation="sdf_field, base_resolution: 600"), [],
-     ["r.yaml:5:", "max_resolution: must be at least base_resolution (600), got 512"]),
+     ["r.yaml:5:", "max_resolution must be at least base_resolution (600), got 512"]),
     ("resolution of rays", fit("sdf_volume", more="    resolution: 64\n"), [],
      ["r.yaml:8:5: stage.1.resolution: has no effect: the renderer here is trained on rays, `resolution` is for"]),
     ("views per step of rays", fit("sdf_volume", more="    views_per_step: 3\n"), [],
@@ -270,5 +270,6 @@ OVERRIDES = [
     ("output below a file", GOOD, ["output=v.txt/x"], ["cannot be made"]),
 ]
 
+TABLES = SYNTAX, DATA, KEYS, VALUES, FILES, CHAIN, TOGETHER, OVERRIDES
 BAD_RECIPES = [(title, content.replace("...", READ) if isinstance(content, str) else content, arguments, says)
-               for title, content, arguments, says in SYNTAX + DATA + KEYS + VALUES + FILES + CHAIN + TOGETHER + OVERRIDES]
+               for table in TABLES for title, content, arguments, says in table]

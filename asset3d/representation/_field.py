@@ -14,7 +14,7 @@ from asset3d.ops.hash_grid import hash_grid_encode, hash_grid_levels
 def _not_coarser(value: int, info: ValidationInfo) -> int:
     base = info.data.get("base_resolution", value)
     if value < base:
-        raise ValueError(f"must be at least base_resolution ({base}), got {value}")
+        raise ValueError(f"max_resolution must be at least base_resolution ({base}), got {value}")
     return value
 
 

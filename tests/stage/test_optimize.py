@@ -1,8 +1,12 @@
 """What the optimize stage refuses before anything is computed."""
+from types import SimpleNamespace
+
 import pytest
+import torch
 from pydantic import ValidationError
 
 from asset3d.errors import InputError
+from asset3d.stage.base import Context
 from asset3d.stage.optimize import Optimize, OptimizeConfig
 
 GIVEN = {"renderer": {"type": "mesh"}, "loss": [{"type": "mask"}]}
@@ -26,3 +30,12 @@ def test_at_least_one_loss_and_a_known_background():
     for wrong in ({"loss": []}, {"background": "blue"}):
         with pytest.raises(ValidationError):
             OptimizeConfig(**(GIVEN | wrong))
+
+
+def test_views_of_a_plugin_without_the_maps_that_a_loss_needs_are_refused(tmp_path):
+    """What a plugin's views have is known only when they are there."""
+    config = OptimizeConfig(name="surface", renderer={"type": "mesh"}, loss=[{"type": "mask"}, {"type": "depth"}])
+    assert list(Optimize.faults_of(config, {"views": None})) == []
+    stage = Optimize(config, Context("surface", 0, torch.device("cpu"), tmp_path, tmp_path))
+    with pytest.raises(InputError, match="stage 'surface': loss 'depth' needs views with 'depth' maps"):
+        stage.start(SimpleNamespace(train=SimpleNamespace(depth=None, normal=None)), object())
