@@ -1,4 +1,5 @@
 """hash_grid_encode: reference, derivatives, layout of tiny-cuda-nn, refusals, determinism, CUDA schedule emulated."""
+import math
 import os
 import subprocess
 import sys
@@ -12,6 +13,7 @@ from kit import DEVICES, SEEDS, assert_compiles, assert_emulated_equals_cpu, fib
 # Two dense levels, one hashed with a power of two of rows, one hashed with another number.
 MIXED = HashGridLevels([3.0, 6.2, 11.5, 19.0], [4, 8, 13, 20], [0, 64, 64 + 512, 64 + 512 + 256, 64 + 512 + 256 + 99])
 LANES = hash_grid_levels(5, 4, 40, 8)
+FLOAT_BELOW_HALF = 0.5 - 2**-25  # plus 0.5 it is 1 in float32
 
 
 def grid(device, dtype, n=7, features=2, levels=MIXED, seed=0, inside=True):
@@ -167,12 +169,54 @@ def test_compiles_without_graph_break(device):
     (dict(scales=[3.0, 7.5, 11.5, 19.0]), ValueError, "scale 7.5 does not fit resolution 8"),
     (dict(scales=[float("nan"), 6.2, 11.5, 19.0]), ValueError, "does not fit"),
     (dict(scales=[3.0]), ValueError, "L `scales`"),
+    (dict(scales=[0.0], resolutions=[1], first_rows=[0, 1]), ValueError, "level 0 has resolution 1 and must have 2"),
+    (dict(scales=[3.4999999999, 6.2, 11.5, 19.0]), ValueError, "does not fit resolution 4: in torch.float32"),
+    (dict(scales=[math.nextafter(0.5, 0)], resolutions=[1], first_rows=[0, 8]), ValueError, "not fit resolution 1"),
+    (dict(scales=[FLOAT_BELOW_HALF], resolutions=[1], first_rows=[0, 8]), ValueError, "not fit resolution 1"),
 ])
 def test_bad_input(change, error, message):
     x, table, scales, resolutions, first_rows = grid("cpu", torch.float32)
     arguments = dict(x=x, table=table, scales=scales, resolutions=resolutions, first_rows=first_rows) | change
     with pytest.raises(error, match=message):
         hash_grid_encode(**arguments)
+
+
+@pytest.mark.parametrize("scale, resolution, rows, dtype", [
+    (0.0, 1, 1, torch.float32), (2.4999999999, 3, 64, torch.float32), (FLOAT_BELOW_HALF, 1, 8, torch.float32),
+    (1.5, 2, 8, torch.float64),
+])
+def test_kernels_guard_their_memory(scale, resolution, rows, dtype):
+    """The registered operators can be called without the wrapper."""
+    x, table = torch.ones(1, 3, dtype=dtype), torch.ones(64, 1, dtype=dtype)
+    levels = [scale], [resolution], [0, rows]
+    with pytest.raises(RuntimeError, match="scale does not fit|resolution 1 needs 2 rows"):
+        torch.ops.asset3d.hash_grid_encode(x, table[:rows], *levels)
+    with pytest.raises(RuntimeError, match="scale does not fit|resolution 1 needs 2 rows"):
+        torch.ops.asset3d.hash_grid_encode_backward(x[:, :1], x, table[:rows], *levels, True, True, False)
+
+
+@pytest.mark.parametrize("scale, resolution, rows", [
+    (0.0, 1, 2), (0.0, 1, 3), (math.nextafter(FLOAT_BELOW_HALF, 0) - 1e-7, 1, 2), (1.0, 2, 8), (1.4999998, 2, 8),
+    (1.4, 2, 7), (1.4, 2, 2), (1.4, 2, 1), (2.4, 3, 27),
+])
+def test_smallest_levels(scale, resolution, rows):
+    """One vertex per axis, no row to spare, hashed into one row: nothing behind the level is read or written."""
+    levels = [scale, scale], [resolution, resolution], [5, 5 + rows, 5 + 2 * rows]
+    corners = torch.cartesian_prod(*[torch.tensor([0.0, 0.3, 1.0])] * 3)
+    x = corners.repeat(2, 1).double().requires_grad_()
+    generator = torch.Generator().manual_seed(2)
+    table = torch.randn(5 + 2 * rows + 9, 2, generator=generator, dtype=torch.float64).requires_grad_()
+    want = hash_grid_encode_reference(x, table, *levels)
+    weight = torch.randn(want.shape, generator=generator, dtype=torch.float64)
+    grads = torch.autograd.grad((want * weight).sum(), (x, table))
+    for dtype in (torch.float64, torch.float32):
+        p, t = x.detach().to(dtype).requires_grad_(), table.detach().to(dtype).requires_grad_()
+        out = hash_grid_encode(p, t, *levels)
+        got = torch.autograd.grad((out * weight.to(dtype)).sum(), (p, t))
+        tolerance = dict(rtol=1e-5, atol=2e-5) if dtype == torch.float32 else {}
+        torch.testing.assert_close((out, *got), (want.to(dtype), *(g.to(dtype) for g in grads)), **tolerance)
+        assert not got[1][:5].any() and not got[1][5 + 2 * rows:].any()
+        assert_emulated_equals_cpu("hash_grid_encode", p.detach(), t.detach(), *levels, seeds=[0], **tolerance)
 
 
 def test_strided_input():
