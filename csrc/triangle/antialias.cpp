@@ -74,7 +74,7 @@ std::tuple<Tensor, Tensor> antialias_backward(const Tensor& grad_out, const Tens
     args.grad_out = grad_out.const_data_ptr<T>();
     args.grad_color = grad_color.mutable_data_ptr<T>();
     args.grad_positions = grad_positions.mutable_data_ptr<T>();
-    args.totals = totals_of(totals);
+    args.totals = totals_of(totals, 4 * args.size.pixels());  // two neighbours, two ends
     A3D_ON_DEVICE(color, antialias_backward, args);
   });
   return {grad_color, grad_positions};

@@ -38,7 +38,7 @@ template <typename T>
 __global__ void backward_largest(const AntialiasArgs<T> a) { backward_at_pixel(a, FindLargest{a.totals.largest}); }
 template <typename T>
 __global__ void backward_sum(const AntialiasArgs<T> a) {
-  backward_at_pixel(a, AddFixed{a.totals.sums, *a.totals.largest});
+  backward_at_pixel(a, AddFixed(a.totals));
 }
 }  // namespace
 

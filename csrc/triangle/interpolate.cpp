@@ -76,7 +76,7 @@ std::tuple<Tensor, Tensor, Tensor> interpolate_backward(const Tensor& grad_out, 
     args.grad_attributes = grad_attributes.mutable_data_ptr<T>();
     args.grad_rast = grad_rast.mutable_data_ptr<T>();
     args.grad_rast_db = chosen.numel() ? grad_rast_db.mutable_data_ptr<T>() : nullptr;
-    args.totals = totals_of(totals);
+    args.totals = totals_of(totals, 3 * (1 + chosen.numel()) * size.pixels());
     A3D_ON_DEVICE(attributes, interpolate_backward, args);
   });
   return {grad_attributes, grad_rast, grad_rast_db};

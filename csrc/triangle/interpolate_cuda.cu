@@ -18,7 +18,7 @@ template <typename T>
 __global__ void backward_largest(const InterpolateArgs<T> a) { backward_at_pixel(a, FindLargest{a.totals.largest}); }
 template <typename T>
 __global__ void backward_sum(const InterpolateArgs<T> a) {
-  backward_at_pixel(a, AddFixed{a.totals.sums, *a.totals.largest});
+  backward_at_pixel(a, AddFixed(a.totals));
 }
 }  // namespace
 

@@ -53,7 +53,7 @@ Tensor rasterize_backward(const Tensor& grad_rast, const Tensor& grad_rast_db, c
     args.grad_rast = grad_rast.const_data_ptr<T>();
     args.grad_rast_db = grad_rast_db.const_data_ptr<T>();
     args.grad_positions = grad_positions.mutable_data_ptr<T>();
-    args.totals = totals_of(totals);
+    args.totals = totals_of(totals, 3 * size.pixels());
     A3D_ON_DEVICE(positions, rasterize_backward, args);
   });
   return grad_positions;

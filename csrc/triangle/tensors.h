@@ -3,6 +3,7 @@
 #include <torch/csrc/stable/ops.h>
 #include <torch/csrc/stable/tensor.h>
 #include <algorithm>
+#include <bit>
 #include <initializer_list>
 #include "../common/dispatch.h"
 #include "triangle.h"
@@ -63,9 +64,12 @@ inline bool runs_cuda_schedule(const Tensor& t) {
 inline Tensor totals_storage(const Tensor& like, int64_t n) {
   return torch::stable::new_zeros(like, {runs_cuda_schedule(like) ? n + 1 : 0}, ScalarType::Long);
 }
-inline Totals totals_of(Tensor& storage) {
-  if (storage.numel() == 0) return {nullptr, nullptr};
+// most: how many contributions can meet in one sum.
+inline Totals totals_of(Tensor& storage, int64_t most) {
+  if (storage.numel() == 0) return {nullptr, nullptr, 0};
   auto* first = reinterpret_cast<long long*>(storage.mutable_data_ptr<int64_t>());
-  return {first, reinterpret_cast<unsigned long long*>(first + storage.numel() - 1)};
+  const int count_bits = most > 1 ? std::bit_width(uint64_t(most - 1)) : 0;
+  STD_TORCH_CHECK(count_bits <= 40, most, " contributions to one sum leave too few bits for each; use a smaller batch");
+  return {first, reinterpret_cast<unsigned long long*>(first + storage.numel() - 1), count_bits};
 }
 }  // namespace asset3d::triangle

@@ -120,7 +120,7 @@ std::tuple<Tensor, Tensor, Tensor, Tensor> texture_backward(const Tensor& grad_o
     args.grad_mips = grad_mips.mutable_data_ptr<T>();
     args.grad_uv = grad_uv.mutable_data_ptr<T>();
     args.grad_uv_da = args.uv_da ? grad_uv_da.mutable_data_ptr<T>() : nullptr;
-    args.totals = totals_of(totals);
+    args.totals = totals_of(totals, 4 * args.size.pixels());  // taps per level
     A3D_ON_DEVICE(texture, texture_backward, args);
   });
   return {grad_texture, grad_mips, grad_uv, grad_uv_da};

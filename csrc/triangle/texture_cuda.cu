@@ -20,7 +20,7 @@ __global__ void backward_largest(const TextureArgs<T> a) {
 template <typename T>
 __global__ void backward_sum(const TextureArgs<T> a) {
   const int64_t i = blockIdx.x * int64_t(blockDim.x) + threadIdx.x;
-  if (i < a.size.pixels()) texture_backward_texels(a, i, AddFixed{a.totals.sums, *a.totals.largest});
+  if (i < a.size.pixels()) texture_backward_texels(a, i, AddFixed(a.totals));
 }
 
 template <typename T>
@@ -54,7 +54,7 @@ void texture_backward_cuda(const TextureArgs<T>& a, void* raw_stream) {
   if (pixels == 0) return;
   A3D_LAUNCH(backward_largest<T>, blocks_for(pixels), kThreads, 0, stream, a);
   A3D_LAUNCH(backward_sum<T>, blocks_for(pixels), kThreads, 0, stream, a);
-  const Totals mip_totals{a.totals.sums + values, a.totals.largest};
+  const Totals mip_totals{a.totals.sums + values, a.totals.largest, a.totals.count_bits};
   if (values) A3D_LAUNCH(convert_sums<T>, blocks_for(values), kThreads, 0, stream, a.totals, a.grad_texture, values);
   if (mips) A3D_LAUNCH(convert_sums<T>, blocks_for(mips), kThreads, 0, stream, mip_totals, a.grad_mips, mips);
 }

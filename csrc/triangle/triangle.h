@@ -15,10 +15,11 @@ struct ImageSize {
   A3D_FN int64_t pixels() const { return batch * height * width; }
 };
 
-// Sums of a deterministic CUDA scatter: fixed-point totals, then the bits of the largest magnitude (fixed_point.h).
+// Sums of a deterministic CUDA scatter (fixed_point.h).
 struct Totals {
-  long long* sums;
-  unsigned long long* largest;
+  long long* sums;              // fixed point
+  unsigned long long* largest;  // bits of the largest magnitude of a contribution
+  int count_bits;               // at most 2^count_bits contributions meet in one sum
 };
 
 template <typename T>

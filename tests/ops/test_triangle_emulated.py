@@ -64,6 +64,30 @@ def test_emulated_scatters_repeat_to_the_bit(emulated):
     assert torch.equal(got, emulated.rasterize_backward(*grads, positions, faces, rast))
 
 
+def expect_full_sum(got, want):
+    """A bound that is too small by a factor of two overflows and changes the sign."""
+    torch.testing.assert_close(got, want, rtol=1e-9, atol=0)
+
+
+def test_every_pixel_of_a_batch_may_meet_in_one_sum():
+    """As many contributions as the operators allow for, all as large as the largest: the sums are nearly full."""
+    pytest.importorskip("asset3d._emulated", reason="built without ASSET3D_EMULATE=1").set_seed(0)
+    emulated = torch.ops.asset3d_emulated
+    almost_two, pixels = 2 - 1e-9, 8 * 16 * 16
+    grad = torch.full((8, 16, 16, 1), almost_two, dtype=torch.float64)
+    corners = torch.zeros(8, 16, 16, 2, dtype=torch.float64)  # between four texels, which are one: 1/4 of `grad` each
+    texel = torch.ones(1, 1, 1, 1, dtype=torch.float64)
+    nothing = texel.new_zeros(1, 0, 1), corners, texel.new_zeros(0)
+    grad_texture = emulated.texture_backward(grad, texel, *nothing, 1, 1, 0)[0]
+    expect_full_sum(grad_texture, texel * pixels * almost_two)
+
+    rast = corners.new_tensor([1 / 3, 1 / 3, 0, 1]).expand(8, 16, 16, 4).contiguous()
+    faces = torch.zeros(1, 3, dtype=torch.int32)  # all three corners are one vertex
+    args = texel[0], rast, faces, rast, torch.zeros(0, dtype=torch.int64)
+    grad_attributes = emulated.interpolate_backward(grad, grad[..., :0], *args)[0]
+    expect_full_sum(grad_attributes, texel[0] * pixels * almost_two)
+
+
 def test_emulated_empty(emulated):
     positions, faces = torch.zeros(1, 3, 4), torch.zeros(0, 3, dtype=torch.int32)
     rast, rast_db = emulated.rasterize(positions, faces, 4, 5)
