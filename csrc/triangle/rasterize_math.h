@@ -85,7 +85,25 @@ A3D_FN bool covers(const Edges<T>& g) {
   return positive | negative;
 }
 
-// The outputs of one covered pixel. number is the face's, counted from 1. step is the size of a pixel in normalized device coordinates.
+// Derivatives of the edge functions and of their sum along the image.
+template <typename T>
+struct Slopes { T dx[3], dy[3], sum_dx, sum_dy; };
+
+template <typename T>
+A3D_FN Slopes<T> slopes_of(const Triangle<T>& t, const Edges<T>& g) {
+  Slopes<T> d;
+  for (int i = 0; i < 3; ++i) {
+    const int j = (i + 1) % 3, k = (i + 2) % 3;
+    d.dx[i] = t.corner[k].w * g.y[j] - t.corner[j].w * g.y[k];
+    d.dy[i] = t.corner[j].w * g.x[k] - t.corner[k].w * g.x[j];
+  }
+  d.sum_dx = d.dx[0] + d.dx[1] + d.dx[2];
+  d.sum_dy = d.dy[0] + d.dy[1] + d.dy[2];
+  return d;
+}
+
+// The outputs of one covered pixel. number is the face's, counted from 1; step is the size of a pixel in normalized
+// device coordinates.
 template <typename T>
 A3D_FN void resolve(const Triangle<T>& t, const Edges<T>& g, T step_x, T step_y, T number, T* rast,
                     T* rast_db) {
@@ -94,17 +112,11 @@ A3D_FN void resolve(const Triangle<T>& t, const Edges<T>& g, T step_x, T step_y,
   rast[1] = v;
   rast[2] = g.z / g.w;
   rast[3] = number;
-  T dx[3], dy[3];  // derivatives of e
-  for (int i = 0; i < 3; ++i) {
-    const int j = (i + 1) % 3, k = (i + 2) % 3;
-    dx[i] = t.corner[k].w * g.y[j] - t.corner[j].w * g.y[k];
-    dy[i] = t.corner[j].w * g.x[k] - t.corner[k].w * g.x[j];
-  }
-  const T sum_dx = dx[0] + dx[1] + dx[2], sum_dy = dy[0] + dy[1] + dy[2];
-  rast_db[0] = (dx[0] - u * sum_dx) * scale * step_x;
-  rast_db[1] = (dy[0] - u * sum_dy) * scale * step_y;
-  rast_db[2] = (dx[1] - v * sum_dx) * scale * step_x;
-  rast_db[3] = (dy[1] - v * sum_dy) * scale * step_y;
+  const Slopes<T> d = slopes_of(t, g);
+  rast_db[0] = (d.dx[0] - u * d.sum_dx) * scale * step_x;
+  rast_db[1] = (d.dy[0] - u * d.sum_dy) * scale * step_y;
+  rast_db[2] = (d.dx[1] - v * d.sum_dx) * scale * step_x;
+  rast_db[3] = (d.dy[1] - v * d.sum_dy) * scale * step_y;
 }
 
 template <typename T>
@@ -115,18 +127,12 @@ template <typename T>
 A3D_FN EdgeGrads<T> resolve_backward(const Triangle<T>& t, const Edges<T>& g, T step_x, T step_y, const T* grad,
                                      const T* grad_db) {
   const T scale = T(1) / g.sum, u = g.e[0] * scale, v = g.e[1] * scale, depth = g.z / g.w;
-  T dx[3], dy[3];
-  for (int i = 0; i < 3; ++i) {
-    const int j = (i + 1) % 3, k = (i + 2) % 3;
-    dx[i] = t.corner[k].w * g.y[j] - t.corner[j].w * g.y[k];
-    dy[i] = t.corner[j].w * g.x[k] - t.corner[k].w * g.x[j];
-  }
-  const T sum_dx = dx[0] + dx[1] + dx[2], sum_dy = dy[0] + dy[1] + dy[2];
+  const Slopes<T> d = slopes_of(t, g);
   const T ux = grad_db[0] * step_x * scale, uy = grad_db[1] * step_y * scale;
   const T vx = grad_db[2] * step_x * scale, vy = grad_db[3] * step_y * scale;
-  const T grad_u = grad[0] - (ux * sum_dx + uy * sum_dy), grad_v = grad[1] - (vx * sum_dx + vy * sum_dy);
-  const T through_sum = -scale * (ux * (dx[0] - u * sum_dx) + uy * (dy[0] - u * sum_dy) + vx * (dx[1] - v * sum_dx) +
-                                  vy * (dy[1] - v * sum_dy)) -
+  const T grad_u = grad[0] - (ux * d.sum_dx + uy * d.sum_dy), grad_v = grad[1] - (vx * d.sum_dx + vy * d.sum_dy);
+  const T through_sum = -scale * (ux * (d.dx[0] - u * d.sum_dx) + uy * (d.dy[0] - u * d.sum_dy) +
+                                  vx * (d.dx[1] - v * d.sum_dx) + vy * (d.dy[1] - v * d.sum_dy)) -
                         scale * (grad_u * u + grad_v * v);
   const T grad_depth = grad[2] / g.w;
   EdgeGrads<T> out;
