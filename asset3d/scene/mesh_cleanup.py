@@ -59,7 +59,7 @@ def clean_mesh(mesh: Mesh, min_component: float = 0.01, max_components: int = 64
     if not len(faces):
         raise EmptySurface("clean_mesh: no face with an area is left of "
                            f"{mesh.faces.shape[0]}; the surface is empty or its vertices are not finite")
-    cleaned, unreferenced = remove_unreferenced(replace(mesh, faces=torch.from_numpy(faces)))
+    cleaned, unreferenced = remove_unreferenced(replace(mesh, faces=torch.from_numpy(faces).to(mesh.faces.device)))
     return cleaned, CleanupReport(degenerate, duplicate, turned, components, removed, area, unreferenced)
 
 

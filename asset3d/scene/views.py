@@ -64,7 +64,8 @@ class Views:
     def __getitem__(self, index) -> "Views":
         index = [index] if isinstance(index, int) else index
         pick = lambda x: None if x is None else x[index]
-        chosen = torch.arange(len(self))[index].tolist()
+        device = index.device if isinstance(index, Tensor) else None
+        chosen = torch.arange(len(self), device=device)[index].tolist()
         return Views(self.camera[index], self.color[index], self.alpha[index], tuple(self.names[i] for i in chosen),
                      pick(self.valid), pick(self.depth), pick(self.normal))
 

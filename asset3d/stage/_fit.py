@@ -160,7 +160,9 @@ class Fit:
         for i, parameter in enumerate(self._parameters()):
             state = part(f"optimizer.{i}.")
             if state:
-                self.optimizer.state[parameter] = {k: v.clone() for k, v in state.items()}
+                # moments live with their parameter, wherever the checkpoint was read to; Adam counts on the CPU
+                self.optimizer.state[parameter] = {
+                    k: v.clone() if k == "step" else v.to(parameter.device, copy=True) for k, v in state.items()}
 
     def state(self) -> dict[str, Tensor]:
         """Everything that decides the steps to come."""

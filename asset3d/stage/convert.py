@@ -69,7 +69,7 @@ class Convert(Stage):
         return self.made
 
     def load_state(self, state) -> None:
-        self.made = dict(state)
+        self.made = {name: value.to(self.context.device) for name, value in state.items()}
 
 
 @torch.no_grad()

@@ -155,12 +155,12 @@ class Texture(Stage):
     def load_state(self, state) -> None:
         if "low.vertices" not in state:
             return
-        size = self.config.texture_size
-        self._begin_fit(Mesh(state["low.vertices"], state["low.faces"], uvs=state["low.uvs"]),
-                        state["low.vertices"].new_zeros(size, size, 3))
+        size, device = self.config.texture_size, self.context.device
+        low = Mesh(state["low.vertices"], state["low.faces"], uvs=state["low.uvs"]).to(device)
+        self._begin_fit(low, low.vertices.new_zeros(size, size, 3))
         prefix = "fit."
         self.fit.load_state({k.removeprefix(prefix): v for k, v in state.items() if k.startswith(prefix)})
-        self.normal_map = state.get("normal_map")
+        self.normal_map = state["normal_map"].to(device) if "normal_map" in state else None
 
 
 def initial_texture(low: Mesh, dense: Mesh, size: int) -> Tensor:
