@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from asset3d.errors import InputError as InputError
     from asset3d.errors import MissingDependency as MissingDependency
     from asset3d.errors import RecipeError as RecipeError
+    from asset3d.ops._check import check_values as check_values
     from asset3d.recipe import Recipe as Recipe
     from asset3d.recipe import load as load_recipe
     from asset3d.registry import Config as Config
@@ -40,6 +41,7 @@ _HOME = {
     "_run": ("Result", "Run", "State"),
     "errors": ("Asset3DError", "Cancelled", "CheckpointError", "Diverged", "EmptySurface", "InputError",
                "MissingDependency", "RecipeError"),
+    "ops._check": ("check_values",),
     "recipe": ("Recipe", "load_recipe"),
     "registry": ("Config", "FileName", "InputPath", "OneOf", "register"),
     "scene.camera": ("Camera", "orbit"),

@@ -3,6 +3,7 @@
 #include <torch/csrc/stable/ops.h>
 #include <torch/csrc/stable/tensor.h>
 #include <torch/headeronly/util/Exception.h>
+#include <atomic>
 #include <cstdint>
 #include <cstring>
 #include <string>
@@ -26,14 +27,28 @@ int64_t first_non_finite(const T* values, int64_t n) {
     if (is_bad(i)) return i;
 }
 
-// Refuses non-finite values of a CPU tensor. On CUDA that would wait for the device, so it is left to
-// asset3d.check_values.
+// The switch of asset3d.check_values; of the whole process.
+inline std::atomic<bool>& checks_device_values() {
+  static std::atomic<bool> on{false};
+  return on;
+}
+
+// Refuses non-finite values of a CPU tensor, and of a CUDA tensor where asset3d.check_values asks for it: that copies
+// the tensor and waits for the device. Emulated operators take their tensors as if they were on CUDA.
 template <typename T>
 void refuse_non_finite(const char* op, const char* name, const torch::stable::Tensor& tensor) {
-  if (!tensor.is_cpu()) return;
-  const int64_t bad = first_non_finite(tensor.const_data_ptr<T>(), tensor.numel());
+#ifdef A3D_EMULATE
+  const bool on_device = true;
+#else
+  const bool on_device = !tensor.is_cpu();
+#endif
+  if (on_device && !checks_device_values()) return;
+  using torch::headeronly::DeviceType;
+  const torch::stable::Tensor host =
+      tensor.is_cpu() ? tensor : torch::stable::to(tensor, torch::stable::Device(DeviceType::CPU));
+  const int64_t bad = first_non_finite(host.const_data_ptr<T>(), host.numel());
   STD_TORCH_CHECK(bad < 0, op, ": `", name, "` has a value that is not finite at flat index ", bad,
-                  ": ", std::to_string(tensor.const_data_ptr<T>()[bad < 0 ? 0 : bad]));
+                  ": ", std::to_string(host.const_data_ptr<T>()[bad < 0 ? 0 : bad]));
 }
 
 // Inclusive sums of the values of a 1-D tensor of int32, as int64, on its device.
