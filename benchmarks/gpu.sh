@@ -3,8 +3,8 @@
 #
 #   benchmarks/gpu.sh            PYTHON=... chooses the interpreter (default: .venv/bin/python of the checkout, or python3)
 #
-# Builds the CUDA kernels for this GPU, runs the operator tests on it, the memory and the race checker on tiny shapes and
-# the benchmarks. Writes benchmarks/results/<gpu>.json, .md and .log, also when a step fails. Exit code 1 if one did.
+# Builds the CUDA kernels for this GPU, runs the operator tests on it, the memory and the race checker on tiny shapes, a
+# recipe that is stopped and resumed, and the benchmarks. Writes benchmarks/results/<gpu>.json, .md and .log, also when a step fails. Exit code 1 if one did.
 # OUT=DIR also copies the results there. DRY_RUN=1 prints the steps instead of running them.
 set -uo pipefail
 cd "$(dirname "$0")/.." || exit 1
@@ -30,7 +30,12 @@ if [ -z "$gpu" ] && [ -z "$DRY_RUN" ]; then
 fi
 gpu=${gpu:-dry-run}
 log="$RESULTS/$gpu.log"
-[ -n "$DRY_RUN" ] && log=/dev/stderr || : > "$log"
+if [ -n "$DRY_RUN" ]; then
+  log=/dev/stderr
+else
+  : > "$log"
+  rm -f "$RESULTS/$gpu.json" "$RESULTS/$gpu.md"  # or a step that fails would leave an older run's numbers
+fi
 
 # step NAME SECONDS COMMAND...: runs it with a limit, within what is left of the whole; a failure does not stop the rest.
 step() {
@@ -73,6 +78,7 @@ else
   skip memcheck "compute-sanitizer is not on PATH"
   step tiny_shapes 60 "$PYTHON" benchmarks/tiny_shapes.py
 fi
+step recipe 90 "$PYTHON" benchmarks/gpu_recipe.py
 step benchmarks 150 "$PYTHON" benchmarks/run.py --device cuda --name "$gpu"
 [ -n "$DRY_RUN" ] && exit 0
 
@@ -95,5 +101,5 @@ with open(base + ".md", "a") as file:
     file.write("\n".join(lines) + "\n")
 PROGRAM
 [ -n "$OUT" ] && mkdir -p "$OUT" && cp "$RESULTS/$gpu".* "$OUT/"
-cat "$RESULTS/$gpu.md"
+[ -e "$RESULTS/$gpu.md" ] && cat "$RESULTS/$gpu.md"
 exit "$failed"

@@ -132,10 +132,35 @@ def gpu_script(**environment):
 def test_gpu_script_plan():
     result = gpu_script(DRY_RUN="1")
     assert result.returncode == 0, result.stderr
-    steps = ["build", "kernels", "tests", "memcheck", "racecheck", "benchmarks"]
+    steps = ["build", "kernels", "tests", "memcheck", "racecheck", "recipe", "benchmarks"]
     assert [line.split(" (")[0] for line in result.stdout.splitlines()] == steps
 
 
 def test_gpu_script_without_gpu():
     result = gpu_script(CUDA_VISIBLE_DEVICES="")
     assert result.returncode == 1 and "sees no CUDA GPU" in result.stderr
+
+
+def test_a_failing_gpu_script_leaves_no_older_numbers(tmp_path):
+    """A python that names a GPU and fails at every step: the results are of this run, with its failures."""
+    folder = tmp_path / "benchmarks"
+    (folder / "results").mkdir(parents=True)
+    script = folder / "gpu.sh"
+    script.write_text((FOLDER / "gpu.sh").read_text())
+    (folder / "results" / "fake.json").write_text('{"rows": ["of an older run"]}')
+    (folder / "results" / "fake.md").write_text("an older table")
+    python = tmp_path / "python"
+    python.write_text(f'''#!/bin/sh
+case "$*" in
+  *get_device_name*) echo 9.0 fake;;
+  "- "*) exec {sys.executable} "$@";;
+  *) exit 3;;
+esac
+''')
+    python.chmod(0o755)
+    result = subprocess.run(["bash", str(script)], capture_output=True, text=True,
+                            env=dict(os.environ, PYTHON=str(python), PATH="/usr/bin:/bin"))
+    assert result.returncode == 1
+    found = json.loads((folder / "results" / "fake.json").read_text())
+    assert found.keys() == {"commit", "steps"} and found["steps"]["benchmarks"]["exit"] == "3"
+    assert "older" not in (folder / "results" / "fake.md").read_text()

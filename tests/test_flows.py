@@ -2,6 +2,7 @@
 import json
 
 import pytest
+import torch
 
 import asset3d
 from asset3d.scene.camera import orbit
@@ -59,6 +60,17 @@ def test_a_run_that_was_stopped_ends_in_the_same_bytes(whole, tmp_path, stage, s
                 break
     asset3d.Run.resume(tmp_path / "run").result
     assert_same_results(whole, tmp_path / "run")
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+@pytest.mark.parametrize("stage, step", [("field", 23), ("texture", 20), ("texture", 102)])
+def test_on_cuda_too(tmp_path, stage, step):
+    """Checkpoints are read to the CPU; their tensors must find the way back. The last stop is after the texture."""
+    settings = SMALL | {"device": "cuda"}
+    asset3d.Run("quickstart", tmp_path / "whole", **settings).result
+    states_until(asset3d.Run("quickstart", tmp_path / "run", **settings), [(stage, step)])
+    asset3d.Run.resume(tmp_path / "run").result
+    assert_same_results(tmp_path / "whole", tmp_path / "run")
 
 
 TINY = {
