@@ -49,7 +49,7 @@ class TextureConfig(StageConfig, FitConfig):
     """Rows and columns of samples per pixel of the photos."""
     vertex_learning_rate: float = Field(7e-4, ge=0)
     """Step size for vertex positions, which follow the photos' outlines and colours; 0 keeps the geometry."""
-    laplacian: Annotated[Schedule, Values(ge=0)] = constant(0.1)
+    laplacian: Annotated[Schedule, Values(ge=0)] = constant(0.04)
     """Weight of the loss that keeps vertices near the mean of their neighbours."""
     smoothness: Annotated[Schedule, Values(ge=0)] = constant(0.01)
     """Weight of the loss that keeps faces at one edge in one plane, and lets creases be."""
