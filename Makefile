@@ -1,6 +1,6 @@
 # make quickstart   a textured GLB of a sample object from its posed views
 # make test         all tests but the long ones
-# make check        the long ones too
+# make check        the long ones too: also the next two, where nvcc and the sanitizers are
 # make check-blender   our GLB in Blender itself, from PyPI, in an environment of its own (GLB=FILE adds one of yours)
 # make check-cuda   every .cu compiled for four GPUs, registers and spills (needs nvcc, no GPU)
 # make sanitize     the operator tests under ASan and UBSan

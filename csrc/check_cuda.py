@@ -1,10 +1,11 @@
 """Compiles every .cu with nvcc for each supported GPU, without torch headers and with warnings as errors.
 
-    python csrc/check_cuda.py [FILE.cu ...]
+    python csrc/check_cuda.py [--arch sm_90] [FILE.cu ...]
 
 Needs nvcc but no GPU; says so and succeeds where nvcc is missing. Prints registers, spills and shared memory per kernel
 and architecture, and fails where a float32 kernel spills.
 """
+import argparse
 import os
 import re
 import shutil
@@ -32,8 +33,8 @@ class Usage(NamedTuple):
     shared: int
 
 
-def nvcc_command(source: Path) -> list[str]:
-    targets = [f"-gencode=arch={arch.replace('sm', 'compute')},code={arch}" for arch in ARCHES]
+def nvcc_command(source: Path, arches: list[str]) -> list[str]:
+    targets = [f"-gencode=arch={arch.replace('sm', 'compute')},code={arch}" for arch in arches]
     return ["nvcc", *FLAGS, *targets, "-c", str(source), "-o", os.devnull]
 
 
@@ -58,44 +59,49 @@ def parse(file: str, text: str) -> list[Usage]:
     return rows
 
 
-def compile_one(source: Path) -> tuple[list[Usage], str]:
+def compile_one(source: Path, arches: list[str]) -> tuple[list[Usage], str]:
     """Usage of every kernel of a file, and the messages of the compiler if it failed."""
-    result = subprocess.run(nvcc_command(source), capture_output=True, text=True, cwd=ROOT)
+    result = subprocess.run(nvcc_command(source, arches), capture_output=True, text=True, cwd=ROOT)
     text = result.stdout + result.stderr
     if result.returncode:
         return [], "\n".join(line for line in text.splitlines() if "ptxas info" not in line)
     return parse(str(source.relative_to(ROOT)), text), ""
 
 
-def table(rows: list[Usage]) -> str:
+def table(rows: list[Usage], arches: list[str]) -> str:
     """One line per kernel: registers per architecture, then the worst spill and the shared memory."""
-    lines = [f"{'kernel':58}" + "".join(f"{arch:>7}" for arch in ARCHES) + "  spill  shared"]
+    lines = [f"{'kernel':58}" + "".join(f"{arch:>7}" for arch in arches) + "  spill  shared"]
     for file in dict.fromkeys(r.file for r in rows):
         lines.append(file)
         for kernel in sorted({r.kernel for r in rows if r.file == file}):
             own = {r.arch: r for r in rows if r.file == file and r.kernel == kernel}
-            registers = "".join(f"{own[arch].registers if arch in own else '-':>7}" for arch in ARCHES)
+            registers = "".join(f"{own[arch].registers if arch in own else '-':>7}" for arch in arches)
             spill, shared = max(r.spilled for r in own.values()), max(r.shared for r in own.values())
             lines.append(f"  {kernel:56}{registers}{spill:>7}{shared:>8}")
     return "\n".join(lines)
 
 
 def main(arguments: list[str]) -> int:
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--arch", action="append", choices=ARCHES, help="compile for this GPU only; all by default")
+    parser.add_argument("sources", nargs="*", metavar="FILE.cu", help="by default all of csrc")
+    options = parser.parse_args(arguments)
+    arches = options.arch or ARCHES
     if not shutil.which("nvcc"):
         print("check-cuda: SKIPPED, nvcc is not on PATH (install the CUDA toolkit 12 or 13; no GPU is needed)")
         return 0
-    sources = [Path(a).resolve() for a in arguments] or sorted(ROOT.glob("csrc/**/*.cu"))
+    sources = [Path(source).resolve() for source in options.sources] or sorted(ROOT.glob("csrc/**/*.cu"))
     with ThreadPoolExecutor(int(os.environ.get("MAX_JOBS") or os.cpu_count() or 1)) as pool:
-        results = list(pool.map(compile_one, sources))
+        results = list(pool.map(lambda source: compile_one(source, arches), sources))
     rows = [row for usages, _ in results for row in usages]
     failures = [f"{source}:\n{text}" for source, (_, text) in zip(sources, results) if text]
     failures += [f"{r.file}: {r.kernel} spills {r.spilled} bytes on {r.arch}"
                  for r in rows if r.spilled and "double" not in r.kernel]
-    print(table(rows))
+    print(table(rows, arches))
     for failure in failures:
         print(f"error: {failure}", file=sys.stderr)
     print(f"check-cuda: {len(sources)} files, {len({(r.file, r.kernel) for r in rows})} kernels, "
-          f"{', '.join(ARCHES)}: {len(failures)} problems")
+          f"{', '.join(arches)}: {len(failures)} problems")
     return 1 if failures else 0
 
 

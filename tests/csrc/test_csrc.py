@@ -1,6 +1,9 @@
-"""The C++ helpers that every operator stands on, tested by small programs: the CUDA emulator and the SIMD lanes."""
+"""The C++ helpers that every operator stands on, tested by small programs: the CUDA emulator, fixed-point sums,
+the SIMD lanes."""
 import runpy
+import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -30,8 +33,9 @@ def build_and_run(source: Path, program: Path, *flags: str) -> subprocess.Comple
     return subprocess.run([str(program)], capture_output=True, text=True)
 
 
-def test_emulator(tmp_path):
-    result = build_and_run(HERE / "emulator_test.cpp", tmp_path / "emulator")
+@pytest.mark.parametrize("name", ["emulator", "fixed_point"])
+def test_program(name, tmp_path):
+    result = build_and_run(HERE / f"{name}_test.cpp", tmp_path / name)
     assert result.returncode == 0, result.stdout + result.stderr
 
 
@@ -45,6 +49,34 @@ def test_lanes(isa, tmp_path, setup_names):
         target=f'#pragma GCC target("{target}")\n' if target else ""))
     result = build_and_run(unit, tmp_path / isa)
     assert result.returncode == 0, result.stdout + result.stderr
+
+
+NO_NVCC = pytest.mark.skipif(not shutil.which("nvcc"), reason="nvcc is not on PATH: no CUDA device can be built for")
+
+
+@NO_NVCC
+def test_cuda_compiles():
+    """Without warnings and spills, for one GPU; `make check-cuda` and the test below take all of them."""
+    check_cuda("--arch", "sm_90")
+
+
+@NO_NVCC
+@pytest.mark.long
+def test_cuda_compiles_for_every_gpu():
+    check_cuda()
+
+
+def check_cuda(*arguments: str) -> None:
+    result = subprocess.run([sys.executable, str(ROOT / "csrc" / "check_cuda.py"), *arguments], capture_output=True,
+                            text=True)
+    assert result.returncode == 0 and ": 0 problems" in result.stdout, result.stdout + result.stderr
+
+
+@pytest.mark.long
+def test_sanitizers_find_nothing():
+    """The operator tests under ASan and UBSan, as `make sanitize` runs them."""
+    result = subprocess.run([sys.executable, str(HERE / "sanitize.py")], capture_output=True, text=True, cwd=ROOT)
+    assert result.returncode == 0, result.stdout[-5000:] + result.stderr[-5000:]
 
 
 def test_code_outside_the_namespace_stops_the_build(tmp_path, setup_names):
