@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from asset3d.errors import Asset3DError
+from asset3d.scene._untrusted import escaped
 
 IMAGES = (".png", ".jpg", ".jpeg", ".webp")
 MESHES = (".glb", ".gltf", ".obj", ".ply")
@@ -31,7 +32,7 @@ class Verdict:
         word = "refuse" if not self.accepted else "accept with warning" if self.text else "accept"
         named = self.text.startswith(f"{self.path}:")
         text = self.text if named else ": ".join(filter(None, (str(self.path), self.text)))
-        return f"{word}: {'; '.join(text.splitlines())}"
+        return f"{word}: {escaped('; '.join(text.splitlines()))}"
 
 
 def check(path: Path) -> Verdict:

@@ -12,6 +12,7 @@ import numpy as np
 from asset3d.errors import InputError
 from asset3d.scene._lens import Lens
 from asset3d.scene._photos import Photo, inside
+from asset3d.scene._untrusted import LARGEST, is_file, printable
 from asset3d.scene.conventions import opengl_from_colmap, rigid
 
 MODELS = {0: ("SIMPLE_PINHOLE", "f cx cy"), 1: ("PINHOLE", "fx fy cx cy"), 2: ("SIMPLE_RADIAL", "f cx cy k1"),
@@ -65,13 +66,13 @@ def _images_folder(path: Path, model: Path) -> Path:
 
 
 def _photo(folder: Path, file: Path, lenses: dict[int, Lens], name: str, camera: int, pose: np.ndarray) -> Photo:
-    where = f"{file}: image '{name}'"
+    where = f"{file}: image '{printable(name)}'"
     if camera not in lenses:
         raise InputError(f"{where}: camera {camera} is not in the model; export the model again")
-    if not np.isfinite(pose).all() or np.linalg.norm(pose[:4]) < 1e-6:
-        raise InputError(f"{where}: the pose is not finite or has no rotation; export the model again")
+    if not (abs(pose) < LARGEST).all() or np.linalg.norm(pose[:4]) < 1e-6:
+        raise InputError(f"{where}: the pose is not finite, too large, or has no rotation; export the model again")
     image = inside(folder, name, where)
-    if not image.is_file():
+    if not is_file(image):
         raise InputError(f"{where}: is missing in {folder}; put the photos that the model was made from there")
     matrix = rigid(opengl_from_colmap(pose[:4], pose[4:]), where)
     stem = name[:-len(image.suffix)] if image.suffix else name
@@ -81,8 +82,9 @@ def _photo(folder: Path, file: Path, lenses: dict[int, Lens], name: str, camera:
 def _lens(where: str, model, width: int, height: int, values: list[float]) -> Lens:
     names = next((n.split() for number, (title, n) in MODELS.items() if model in (number, title)), None)
     if names is None:
-        raise InputError(f"{where}: camera model {OTHER_MODELS.get(model, model)} is not supported; run COLMAP's "
-                         f"image_undistorter, or use one of {', '.join(title for title, _ in MODELS.values())}")
+        known = ", ".join(title for title, _ in MODELS.values())
+        raise InputError(f"{where}: camera model {printable(OTHER_MODELS.get(model, model))} is not supported; run "
+                         f"COLMAP's image_undistorter, or use one of {known}")
     if len(values) != len(names):
         raise InputError(f"{where}: {len(values)} parameters, {len(names)} expected; export the model again")
     p = dict(zip(names, values))
@@ -187,7 +189,7 @@ def _numbers(path: Path, line: int, words: list[str], kind=float) -> list:
     try:
         return [kind(word) for word in words]
     except ValueError:
-        raise InputError(f"{path}:{line}: numbers expected, got '{' '.join(words)[:80]}'; "
+        raise InputError(f"{path}:{line}: numbers expected, got '{printable(' '.join(words))}'; "
                          "export the model again") from None
 
 

@@ -15,6 +15,7 @@ from urllib.parse import unquote
 import numpy as np
 
 from asset3d.errors import InputError
+from asset3d.scene._untrusted import is_name, is_number, printable
 from asset3d.scene.conventions import rotation_from_quaternion
 from asset3d.scene.image import Picture, decode_image, opened
 
@@ -49,10 +50,10 @@ def beside(path: Path, uri: str) -> Path:
     text = unquote(uri)
     parts = text.replace("\\", "/").split("/")
     target = path.parent / text
-    outside = ":" in text or "\0" in text or text[:1] in ("/", "\\", "~") or ".." in parts
+    outside = ":" in text or not is_name(text) or text[:1] in ("/", "\\", "~") or ".." in parts
     if outside or not target.resolve().is_relative_to(path.parent.resolve()):
-        raise InputError(f"{path}: refers to '{uri[:100]}', which is not in its folder; nothing else is read: pack the "
-                         "asset into one .glb")
+        raise InputError(f"{path}: refers to '{printable(uri)}', which is not in its folder; nothing else is read: "
+                         "pack the asset into one .glb")
     return target
 
 
@@ -126,9 +127,11 @@ class Gltf:
     def _check_asset(self) -> None:
         version = self._dict(self.json.get("asset"), "asset").get("version")
         if not isinstance(version, str) or not version.startswith("2."):
-            raise self.fail(f"is glTF version {version!r}", "export it as glTF 2.0")
+            raise self.fail(f"is glTF version {printable(version)}", "export it as glTF 2.0")
         required = self.json.get("extensionsRequired", [])
-        missing = [str(e) for e in required if e not in EXTENSIONS] if isinstance(required, list) else ["?"]
+        if not isinstance(required, list):
+            raise self.fail("'extensionsRequired' is no list")
+        missing = [printable(e) for e in required if not isinstance(e, str) or e not in EXTENSIONS]
         if missing:
             raise self.fail(f"needs the extension {', '.join(missing)}, which is not supported",
                             "export the asset without it")
@@ -156,14 +159,14 @@ class Gltf:
         """A whole number of the file, in a range."""
         value = parent.get(key, default)
         if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
-            raise self.fail(f"{where}: '{key}' must be a whole number of at least {low}, got {str(value)[:40]}")
+            raise self.fail(f"{where}: '{key}' must be a whole number of at least {low}, got {printable(value, 40)}")
         return value
 
     def item(self, key: str, index, where: str) -> dict:
         """The object of a list that an index points to."""
         items = self.objects(key)
         if isinstance(index, bool) or not isinstance(index, int) or not 0 <= index < len(items):
-            raise self.fail(f"{where}: refers to {key}[{str(index)[:40]}], but there are {len(items)}")
+            raise self.fail(f"{where}: refers to {key}[{printable(index, 40)}], but there are {len(items)}")
         return items[index]
 
     # ------------------------------------------------------------------------------------------ buffers, accessors
@@ -223,9 +226,10 @@ class Gltf:
 
     def _check_accessor(self, index: int) -> None:
         accessor, where = self.objects("accessors")[index], f"accessors[{index}]"
-        if accessor.get("componentType") not in COMPONENTS or accessor.get("type") not in WIDTHS:
-            raise self.fail(f"{where}: unknown componentType {accessor.get('componentType')!r} or type "
-                            f"{str(accessor.get('type'))[:20]!r}")
+        component, kind = accessor.get("componentType"), accessor.get("type")
+        if not isinstance(component, int) or component not in COMPONENTS or not isinstance(kind, str) \
+                or kind not in WIDTHS:
+            raise self.fail(f"{where}: unknown componentType {printable(component, 20)} or type {printable(kind, 20)}")
         count = self.integer(accessor, "count", where, low=1)
         if count > MAX_ELEMENTS:
             raise self.fail(f"{where}: {count} elements are more than the limit of {MAX_ELEMENTS}",
@@ -328,10 +332,8 @@ class Gltf:
         return out
 
     def _numbers(self, values, count: int, where: str) -> np.ndarray:
-        valid = isinstance(values, list) and len(values) == count and all(
-            isinstance(v, (int, float)) and not isinstance(v, bool) and math.isfinite(v) for v in values)
-        if not valid:
-            raise self.fail(f"{where}: {count} finite numbers expected, got {str(values)[:60]}")
+        if not isinstance(values, list) or len(values) != count or not all(map(is_number, values)):
+            raise self.fail(f"{where}: {count} finite numbers expected, got {printable(values, 60)}")
         return np.array(values, dtype=np.float64)
 
     def numbers(self, parent: dict, key: str, default: list[float], where: str) -> np.ndarray:

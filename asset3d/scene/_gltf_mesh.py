@@ -5,6 +5,7 @@ import torch
 from asset3d.errors import InputError
 from asset3d.scene._gltf import Gltf
 from asset3d.scene._mesh_parts import MAX_FACES, Part, linear_from_srgb, srgb_from_linear
+from asset3d.scene._untrusted import printable
 from asset3d.scene.material import Material
 
 TRIANGLES, STRIP, FAN = 4, 5, 6
@@ -79,11 +80,13 @@ class _Primitive:
             raise gltf.fail(f"{where}: has no POSITION")
         self.gltf, self.faces = gltf, None
         self.material = primitive.get("material")
+        if self.material is not None:
+            gltf.item("materials", self.material, where)
         self.positions = self._read(attributes, "POSITION", ("VEC3",)).astype(np.float64)
         count = len(self.positions)
         for name, accessor in attributes.items():
             if gltf.item("accessors", accessor, f"{where}.{name}")["count"] != count:
-                raise gltf.fail(f"{where}: {name[:40]} has another count than POSITION")
+                raise gltf.fail(f"{where}: {printable(name, 40)} has another count than POSITION")
         mode = gltf.integer(primitive, "mode", where, TRIANGLES, high=6)
         if mode < TRIANGLES:
             gltf.notes.append("points and lines are ignored")
@@ -161,7 +164,10 @@ def _texture(gltf: Gltf, parent: dict, key: str, where: str):
         return None
     if not isinstance(reference, dict):
         raise gltf.fail(f"{where}: '{key}' is no object")
-    if reference.get("texCoord", 0) != 0 or "KHR_texture_transform" in reference.get("extensions", ()):
+    extensions = reference.get("extensions", {})
+    if not isinstance(extensions, dict):
+        raise gltf.fail(f"{where}: the 'extensions' of {key} are no object")
+    if reference.get("texCoord", 0) != 0 or "KHR_texture_transform" in extensions:
         gltf.notes.append(f"{key} uses other texture coordinates than TEXCOORD_0; it is ignored")
         return None
     try:

@@ -10,6 +10,7 @@ from torch import Tensor
 from asset3d.errors import InputError
 from asset3d.scene._lens import Lens, shrunk, undistorted
 from asset3d.scene._masks import clean_edges, cut_out
+from asset3d.scene._untrusted import is_file, is_name, printable
 from asset3d.scene.image import SUFFIXES, Picture, load_gray, load_image
 
 CUTOUTS = ("auto", "masks", "alpha", "background")
@@ -44,15 +45,18 @@ class Pixels:
 
 def inside(folder: Path, relative: str, where: str) -> Path:
     """The path of a file named in a camera file; InputError when it points out of the folder of the view set."""
-    text = str(relative).replace("\\", "/")
+    text = relative.replace("\\", "/")
     path = PurePosixPath(text)
     depth = 0
     for part in path.parts:
         depth += -1 if part == ".." else part not in (".", "/")
         if depth < 0:
             break
-    if path.is_absolute() or depth < 0 or ":" in path.parts[0] or "\0" in text:
-        raise InputError(f"{where}: '{relative}' points out of {folder}; use a path inside the folder of the view set")
+    name = printable(text)
+    if not path.parts or not is_name(text):
+        raise InputError(f"{where}: '{name}' is not the name of a file; name one inside the folder of the view set")
+    if path.is_absolute() or depth < 0 or ":" in path.parts[0]:
+        raise InputError(f"{where}: '{name}' points out of {folder}; use a path inside the folder of the view set")
     return folder / path
 
 
@@ -61,9 +65,9 @@ def find_image(folder: Path, relative: str, where: str) -> Path:
     path = inside(folder, relative, where)
     for suffix in ("", *SUFFIXES, *(s.upper() for s in SUFFIXES)):
         candidate = path.with_name(path.name + suffix)
-        if candidate.is_file():
+        if is_file(candidate):
             return candidate
-    raise InputError(f"{where}: image '{relative}' is missing in {folder}; "
+    raise InputError(f"{where}: image '{printable(relative)}' is missing in {folder}; "
                      f"looked for it as it is and with {', '.join(SUFFIXES)}")
 
 
@@ -76,7 +80,7 @@ def find_mask(folders: tuple[Path, ...], photo: Photo) -> Path | None:
     names = [image.name + ".png", photo.image.name + ".png", f"{photo.name}{photo.image.suffix}.png",
              photo.name + ".png", f"{photo.image.parent.name}/{image.name}.png"]
     for name in names[::-1]:
-        if (folder / name).is_file():
+        if is_file(folder / name):
             return folder / name
     raise InputError(f"{folder}: has no mask for image '{photo.name}'; add {image.name}.png (white = object), "
                      "or remove the folder to use alpha or a plain background")

@@ -20,11 +20,16 @@ import numpy as np
 from asset3d.errors import InputError
 from asset3d.scene._lens import Lens
 from asset3d.scene._photos import Photo, find_image, inside
+from asset3d.scene._untrusted import LARGEST, is_number, printable
 from asset3d.scene.conventions import rigid, y_up_from_z_up
 from asset3d.scene.image import image_size
 
 MAX_JSON_BYTES = 64 * 2**20
 MAX_FRAMES = 10_000
+MAX_LENS_PIXELS = 1e7
+"""Of sizes, focal lengths and principal points; float32 tells the pixels of such an image apart."""
+SMALLEST_ANGLE = 1e-6
+"""Radians of a field of view: a telescope."""
 CAMERA_MODELS = {"PINHOLE", "SIMPLE_PINHOLE", "SIMPLE_RADIAL", "RADIAL", "OPENCV", "OPENCV_FISHEYE"}
 
 
@@ -43,9 +48,10 @@ def read_transforms(path: Path) -> tuple[list[Photo], str]:
         document = _document(file)
         axis = document.get("up_axis", "z")
         if axis not in ("y", "z"):
-            raise InputError(f"{file}: up_axis is {axis!r}; give \"y\" or \"z\"")
+            raise InputError(f"{file}: up_axis is '{printable(axis)}'; give \"y\" or \"z\"")
         axes.add(axis)
-        photos += [_photo(file, document, index, frame, split, axis)
+        named = _named_splits(file, document)
+        photos += [_photo(file, document, index, frame, named, split, axis)
                    for index, frame in enumerate(document["frames"])]
     if len(axes) > 1:
         raise InputError(f"{path}: up_axis differs between the files of one view set; make them equal")
@@ -79,18 +85,37 @@ def _document(file: Path) -> dict:
     return document
 
 
-def _photo(file: Path, document: dict, index: int, frame: dict, split: str, axis: str) -> Photo:
+def _named_splits(file: Path, document: dict) -> dict[str, set[str]]:
+    """The files of each split that the document lists by name; a file listed twice is of the last one."""
+    out = {}
+    for split in ("test", "val", "train"):
+        files = document.get(f"{split}_filenames") or []
+        if not isinstance(files, list) or not all(isinstance(name, str) for name in files):
+            raise InputError(f"{file}: '{split}_filenames' must be a list of file names, got {printable(files)}")
+        out[split] = set(files)
+    return out
+
+
+def _named_file(file: Path, frame: dict, key: str, where: str) -> Path | None:
+    """The file that an optional key of a frame names."""
+    relative = frame.get(key)
+    if relative is None or relative == "":
+        return None
+    if not isinstance(relative, str):
+        raise InputError(f"{where}: '{key}' must be the name of a file, got {printable(relative)}")
+    return inside(file.parent, relative, f"{where}: '{key}'")
+
+
+def _photo(file: Path, document: dict, index: int, frame: dict, named: dict[str, set[str]], split: str,
+           axis: str) -> Photo:
     where = f"{file}: frames[{index}]"
     relative = frame.get("file_path")
     if not isinstance(relative, str) or not relative:
-        raise InputError(f"{where}: 'file_path' is missing; name the image of this camera")
+        raise InputError(f"{where}: 'file_path' is missing or no text; name the image of this camera")
     image = find_image(file.parent, relative, where)
     matrix = _matrix(frame.get("transform_matrix"), where)
-    mask = frame.get("mask_path")
-    mask = inside(file.parent, mask, where) if isinstance(mask, str) and mask else None
-    for key, name in (("train_filenames", "train"), ("val_filenames", "val"), ("test_filenames", "test")):
-        if relative in (document.get(key) or ()):
-            split = name
+    mask = _named_file(file, frame, "mask_path", where)
+    split = next((name for name, files in named.items() if relative in files), split)
     name = relative.replace("\\", "/").removeprefix("./")
     name = name[:-len(image.suffix)] if name.endswith(image.suffix) else name
     return Photo(name, image, y_up_from_z_up(matrix) if axis == "z" else matrix,
@@ -100,12 +125,12 @@ def _photo(file: Path, document: dict, index: int, frame: dict, split: str, axis
 def _matrix(rows, where: str) -> np.ndarray:
     try:
         matrix = np.asarray(rows, dtype=np.float64)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         matrix = np.zeros(0)
     if matrix.shape == (3, 4):
         matrix = np.vstack([matrix, [0, 0, 0, 1]])
     if matrix.shape != (4, 4):
-        raise InputError(f"{where}: 'transform_matrix' must be 4 x 4 numbers (camera-to-world), got {str(rows)[:80]}")
+        raise InputError(f"{where}: 'transform_matrix' must be 4 x 4 numbers (camera-to-world), got {printable(rows)}")
     return rigid(matrix, f"{where}: 'transform_matrix'")
 
 
@@ -115,14 +140,14 @@ def _lens(document: dict, frame: dict, image: Path, where: str) -> Lens:
         value = frame.get(key, document.get(key, default))
         if value is None:
             return default
-        if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
-            raise InputError(f"{where}: '{key}' must be a finite number, got {value!r}")
+        if not is_number(value) or abs(value) > LARGEST:
+            raise InputError(f"{where}: '{key}' must be a finite number of at most {LARGEST:g}, got {printable(value)}")
         return value
 
     model = frame.get("camera_model", document.get("camera_model", "OPENCV"))
-    if model not in CAMERA_MODELS:
-        raise InputError(f"{where}: camera_model {model!r} is not supported; undistort the images, or use one of "
-                         f"{', '.join(sorted(CAMERA_MODELS))}")
+    if not isinstance(model, str) or model not in CAMERA_MODELS:
+        raise InputError(f"{where}: camera_model '{printable(model)}' is not supported; undistort the images, or use "
+                         f"one of {', '.join(sorted(CAMERA_MODELS))}")
     width, height = number("w"), number("h")
     if width is None or height is None:
         width, height = image_size(image)
@@ -133,9 +158,13 @@ def _lens(document: dict, frame: dict, image: Path, where: str) -> Lens:
     fx, fy = fx or fy, fy or fx
     if min(width, height) < 1 or min(fx, fy) <= 0:
         raise InputError(f"{where}: w, h, fl_x and fl_y must be positive, got {width}, {height}, {fx}, {fy}")
+    cx, cy = number("cx", width / 2), number("cy", height / 2)
+    if max(width, height, fx, fy, abs(cx), abs(cy)) > MAX_LENS_PIXELS:
+        raise InputError(f"{where}: w, h, fl_x, fl_y, cx and cy must be at most {MAX_LENS_PIXELS:g} pixels, got "
+                         f"{width:g}, {height:g}, {fx:g}, {fy:g}, {cx:g}, {cy:g}; export the cameras again")
     radial = tuple(number(f"k{i}", 0.0) for i in (1, 2, 3, 4))
     fisheye = radial if model == "OPENCV_FISHEYE" else None
-    return Lens(int(width), int(height), fx, fy, number("cx", width / 2), number("cy", height / 2),
+    return Lens(int(width), int(height), fx, fy, cx, cy,
                 radial=() if fisheye else radial, fisheye=fisheye,
                 tangential=(0.0, 0.0) if fisheye else (number("p1", 0.0), number("p2", 0.0)))
 
@@ -145,4 +174,4 @@ def _focal(number, axis: str, size: float) -> float | None:
     if focal is not None:
         return focal
     angle = number(f"camera_angle_{axis}")
-    return size / 2 / math.tan(angle / 2) if angle and 0 < angle < math.pi else None
+    return size / 2 / math.tan(angle / 2) if angle and SMALLEST_ANGLE < angle < math.pi else None

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from asset3d.errors import InputError
+from asset3d.scene._untrusted import LARGEST
 
 
 @dataclass(frozen=True)
@@ -161,8 +162,8 @@ def zero123_condition(source: np.ndarray, target: np.ndarray) -> np.ndarray:
 def rigid(matrix: np.ndarray, where: str) -> np.ndarray:
     """A camera-to-world matrix freed of uniform scale and rounding; InputError when it is no rigid motion."""
     rotation = matrix[:3, :3]
-    if not np.isfinite(matrix).all():
-        raise InputError(f"{where}: has values that are not finite; export the cameras again")
+    if not (abs(matrix) < LARGEST).all():
+        raise InputError(f"{where}: has values that are not finite or above {LARGEST:g}; export the cameras again")
     scale = np.cbrt(np.linalg.det(rotation))
     if scale <= 1e-6:
         raise InputError(f"{where}: mirrors the camera or has no extent (determinant {scale ** 3:.3g}); a "
