@@ -2,6 +2,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import torch
@@ -14,7 +15,9 @@ from asset3d.scene._colmap import find_model, read_colmap
 from asset3d.scene._fit import hull_box, points_box
 from asset3d.scene._photos import CUTOUTS, MASK_HELP, Photo, Pixels, find_mask, read_photo
 from asset3d.scene._transforms_json import read_transforms, split_files
+from asset3d.scene._untrusted import is_file
 from asset3d.scene.camera import Camera
+from asset3d.scene.conventions import WORLDS
 
 FILL = 0.95
 """The longest side of the box around the visual hull becomes this long, which leaves room for a surface around it."""
@@ -25,16 +28,44 @@ MAX_VALUES = 2**30
 
 @dataclass(frozen=True)
 class Frame:
-    """Where the object sat in the input: input = center + scale * inside (see scene/conventions.py)."""
+    """Where the object sat in the input: input = up(center + scale * inside), where `up` turns +Y to the input's axis.
+
+    `placed` leaves out that turn: the input's place and scale with +Y up, as assets are exported (glTF knows no other
+    axis, and importers of +Z up programs turn it back, to where the cameras saw it).
+    """
 
     center: tuple[float, float, float] = (0.0, 0.0, 0.0)
+    """In the input's unit, with +Y up."""
     scale: float = 1.0
+    up_axis: Literal["y", "z"] = "y"
+    """Of the input's world."""
 
-    def to_input(self, points: Float[Tensor, "N 3"]) -> Float[Tensor, "N 3"]:
+    def placed(self, points: Float[Tensor, "N 3"]) -> Float[Tensor, "N 3"]:
+        """Inside points in the place and scale of the input, with +Y up."""
         return points * self.scale + points.new_tensor(self.center)
 
-    def to_inside(self, points: Float[Tensor, "N 3"]) -> Float[Tensor, "N 3"]:
+    def unplaced(self, points: Float[Tensor, "N 3"]) -> Float[Tensor, "N 3"]:
+        """The inverse of `placed`."""
         return (points - points.new_tensor(self.center)) / self.scale
+
+    def to_input(self, points: Float[Tensor, "N 3"]) -> Float[Tensor, "N 3"]:
+        """Inside points in the world of the input's files."""
+        return self.directions_to_input(self.placed(points))
+
+    def to_inside(self, points: Float[Tensor, "N 3"]) -> Float[Tensor, "N 3"]:
+        """Points of the input's files in the inside frame."""
+        return self.unplaced(self.directions_to_inside(points))
+
+    def directions_to_input(self, directions: Float[Tensor, "... 3"]) -> Float[Tensor, "... 3"]:
+        """Unit vectors (normals) of the inside frame in the world of the input's files."""
+        return directions @ self._axes(directions).T
+
+    def directions_to_inside(self, directions: Float[Tensor, "... 3"]) -> Float[Tensor, "... 3"]:
+        """The inverse of `directions_to_input`."""
+        return directions @ self._axes(directions)
+
+    def _axes(self, like: Tensor) -> Float[Tensor, "3 3"]:
+        return like.new_tensor(WORLDS["blender" if self.up_axis == "z" else "gltf"].matrix)
 
 
 @dataclass(frozen=True)
@@ -80,7 +111,8 @@ class ViewSet:
     notes: tuple[str, ...] = ()
     """What was unusual about the files and how they were read."""
     surface: Path | None = None
-    """`surface_points.npz`, where the set comes with one: `points` and `normals` of the true surface; input frame."""
+    """`surface_points.npz`, where the set comes with one: `points` and `normals` of the true surface, in the world of
+    the files."""
 
     def to(self, device) -> "ViewSet":
         return replace(self, train=self.train.to(device), test=self.test.to(device) if self.test else None)
@@ -105,7 +137,7 @@ def load_view_set(path: Path, *, masks: Path | None = None, cutout: str = "auto"
     Raises:
         InputError: With file, what is wrong and what to do.
     """
-    photos, points = _photos(Path(path))
+    photos, points, up_axis = _photos(Path(path))
     _check_names(photos, path)
     if cutout not in CUTOUTS:
         raise InputError(f"cutout: must be one of {', '.join(CUTOUTS)}, got {cutout!r}")
@@ -120,21 +152,22 @@ def load_view_set(path: Path, *, masks: Path | None = None, cutout: str = "auto"
     if not splits["train"]:
         raise InputError(f"{path}: has no training views; add frames to the train split")
     train, test = (_views([photos[i] for i in splits[s]], [pixels[i] for i in splits[s]]) for s in ("train", "test"))
-    frame = _fitted(train, points, path) if fit else Frame()
+    frame = replace(_fitted(train, points, path) if fit else Frame(), up_axis=up_axis)
     notes = tuple(note for p in pixels for note in p.notes)
     surface = (Path(path) if Path(path).is_dir() else Path(path).parent) / SURFACE
     return ViewSet(_moved(train, frame), _moved(test, frame) if test else None, frame, notes,
                    surface if surface.is_file() else None)
 
 
-def _photos(path: Path) -> tuple[list[Photo], np.ndarray | None]:
-    """The photos of a view set and, where the format has them, its sparse points (N, 3)."""
+def _photos(path: Path) -> tuple[list[Photo], np.ndarray | None, str]:
+    """The photos of a view set, its sparse points (N, 3) where the format has them, and its up axis."""
     if not path.exists():
         raise InputError(f"{path}: does not exist; give the folder of a view set")
     if path.is_file() or split_files(path):
-        return read_transforms(path)[0], None
+        photos, up_axis = read_transforms(path)
+        return photos, None, up_axis
     if find_model(path) is not None:
-        return read_colmap(path)
+        return *read_colmap(path), "y"  # COLMAP's worlds have no up axis; they are kept as they are
     raise InputError(f"{path}: is no view set: it has neither transforms.json, nor transforms_train.json, nor a COLMAP "
                      "model (`sparse/0` beside `images`); photos without cameras need COLMAP first")
 
@@ -156,7 +189,7 @@ def _masks(path: Path, masks: Path | None, photos: list[Photo]) -> list[Path | N
     found = []
     for photo in photos:
         if masks is None and photo.mask is not None:
-            if not photo.mask.is_file():
+            if not is_file(photo.mask):
                 raise InputError(f"{photo.mask}: mask of image '{photo.name}' is missing; add it or remove mask_path")
             found.append(photo.mask)
             continue
@@ -227,5 +260,5 @@ def _fitted(views: Views, points: np.ndarray | None, path) -> Frame:
 def _moved(views: Views, frame: Frame) -> Views:
     """The views with cameras in the inside frame, as float32."""
     matrix = views.camera.camera_to_world.double().clone()
-    matrix[:, :3, 3] = frame.to_inside(matrix[:, :3, 3])
+    matrix[:, :3, 3] = frame.unplaced(matrix[:, :3, 3])
     return replace(views, camera=replace(views.camera, camera_to_world=matrix.float()))

@@ -33,8 +33,8 @@ class EvaluateConfig(StageConfig):
     metric: list[Annotated[Config, OneOf("metric")]] = [PsnrConfig(), SsimConfig(), IouConfig(), ChamferConfig()]
     """What to measure."""
     surface: InputPath | None = None
-    """Points and normals of the true surface (.npz), in the frame of the views, for the metrics that compare surfaces;
-    by default the `surface_points.npz` of the view set, where it has one."""
+    """Points and normals of the true surface (.npz), in the world of the view set's files and with its up axis, for the
+    metrics that compare surfaces; by default the `surface_points.npz` of the view set, where it has one."""
     turntable_frames: int = Field(60, ge=0, le=720)
     """Pictures of the turning object; 0 for none."""
     turntable_size: int = Field(320, ge=32, le=4096, multiple_of=2)
@@ -56,7 +56,7 @@ def read_surface(path: Path, frame: Frame) -> Surface:
     if points.ndim != 2 or points.shape[1] != 3 or points.shape != normals.shape or not len(points):
         raise InputError(f"{path}: `points` and `normals` must both be (P, 3), got {tuple(points.shape)} and "
                          f"{tuple(normals.shape)}")
-    return Surface(frame.to_inside(points), normals)
+    return Surface(frame.to_inside(points), frame.directions_to_inside(normals))
 
 
 def draw_plainly(asset: Mesh, camera: Camera) -> tuple[Float[Tensor, "B H W 3"], Float[Tensor, "B H W 1"]]:

@@ -25,7 +25,8 @@ class ExportConfig(StageConfig):
     """Coarser versions beside the full one, as files of their own: asset_lod1 has half of the faces and half of the
     texture's side, asset_lod2 a quarter, and so on."""
     restore_frame: bool = True
-    """Put the asset where the input cameras saw it, in their scale; else it stays in the unit cube around 0."""
+    """Put the asset where the input cameras saw it, in their scale; else it stays in the unit cube around 0. A world
+    with +Z up is turned to +Y up, as glTF has it; importers of programs with +Z up turn it back to where it was."""
 
     @field_validator("exporter")
     @classmethod
@@ -46,7 +47,7 @@ class Export(Stage):
     def start(self, asset: Mesh, views: ViewSet | None = None) -> int:
         frame = views.frame if views is not None and self.config.restore_frame else Frame()
         inside = checked(asset)
-        self.asset = replace(inside, vertices=frame.to_input(inside.vertices.double()).float())
+        self.asset = replace(inside, vertices=frame.placed(inside.vertices.double()).float())
         return 1 + self.config.levels_of_detail
 
     def step(self, step: int) -> Mapping[str, float]:

@@ -1,4 +1,6 @@
 """The evaluate stage on assets whose errors are known."""
+import json
+import shutil
 from dataclasses import replace
 
 import numpy as np
@@ -6,14 +8,17 @@ import pytest
 import torch
 
 from asset3d.errors import InputError
+from asset3d.exporter.base import in_world
 from asset3d.metric.chamfer import visible_surface
 from asset3d.scene.camera import orbit
 from asset3d.scene.image import load_image
 from asset3d.scene.material import Material
 from asset3d.scene.mesh import Mesh
-from asset3d.scene.views import Frame, Views, ViewSet
+from asset3d.scene.views import Frame, Views, ViewSet, load_view_set
 from asset3d.stage.base import Context
 from asset3d.stage.evaluate import Evaluate, EvaluateConfig, draw_plainly, read_surface
+from asset3d.toybox.catalog import make_object
+from asset3d.toybox.write import write_view_set
 
 FRAME = Frame((1.0, 2.0, 3.0), 2.0)
 
@@ -114,3 +119,43 @@ def test_an_asset_that_no_view_shows_is_refused(tmp_path):
     asset = box()
     with pytest.raises(InputError, match="covers no pixel of the 1 views"):
         evaluate(tmp_path, replace(asset, vertices=asset.vertices + 9), ViewSet(photos(asset, [0.0])))
+
+
+def z_up_copy(source, target) -> None:
+    """The same set as a program with +Z up writes it: asset3d's (x, y, z) is Blender's (x, -z, y)."""
+    shutil.copytree(source, target)
+    turn = np.array([[1.0, 0, 0], [0, 0, -1], [0, 1, 0]])
+    for file in target.glob("transforms_*.json"):
+        document = json.loads(file.read_text())
+        for frame in document["frames"]:
+            matrix = np.array(frame["transform_matrix"])
+            matrix[:3] = turn @ matrix[:3]
+            frame["transform_matrix"] = matrix.tolist()
+        file.write_text(json.dumps({**document, "up_axis": "z"}))
+    with np.load(target / "surface_points.npz") as data:
+        points, normals = data["points"] @ turn.T, data["normals"].astype(np.float32) @ turn.T
+    np.savez(target / "surface_points.npz", points=points.astype(np.float32), normals=normals)
+
+
+def test_a_set_with_z_up_is_measured_like_its_y_up_original(tmp_path):
+    toy = make_object(3, ("chair",), 64, 1.0)
+    write_view_set(toy.mesh, tmp_path / "y", 32)
+    z_up_copy(tmp_path / "y", tmp_path / "z")
+    told, exported = [], []
+    for axis in "yz":
+        views = load_view_set(tmp_path / axis)
+        asset = replace(toy.mesh, vertices=views.frame.unplaced(toy.mesh.vertices))
+        told.append(evaluate(tmp_path, asset, views, turntable_frames=0))
+        exported.append(views.frame.placed(asset.vertices))
+        # the files' own cameras see the files' own points where the inside cameras see the inside ones
+        raw = load_view_set(tmp_path / axis, fit=False)
+        there = raw.frame.to_inside(views.frame.to_input(asset.vertices))
+        torch.testing.assert_close(raw.train.camera.project(there)[0], views.train.camera.project(asset.vertices)[0],
+                                   atol=1e-3, rtol=0)  # pixels
+    assert told[1] == pytest.approx(told[0], abs=1e-4)  # cameras are turned in float64, pictures drawn in float32
+    assert told[0]["chamfer"] < 0.01 and told[0]["normal_consistency"] > 0.8
+    torch.testing.assert_close(exported[1], exported[0], atol=1e-5, rtol=0)
+    # exported with Blender's axes, the asset has the coordinates of the Z-up files
+    frame = load_view_set(tmp_path / "z").frame
+    in_blender = in_world(Mesh(exported[1], toy.mesh.faces), "blender").vertices
+    torch.testing.assert_close(in_blender, frame.to_input(frame.unplaced(exported[1])), atol=1e-5, rtol=0)
