@@ -5,6 +5,7 @@ x right, y down: a rational radial factor, tangential terms, or the fisheye poly
 """
 import math
 from dataclasses import dataclass, replace
+from typing import Literal
 
 import torch
 from jaxtyping import Bool, Float
@@ -97,9 +98,12 @@ def pinhole_for(lens: Lens) -> Lens:
     return Lens(int(extent[0]), int(extent[1]), lens.fx, lens.fy, lens.cx - float(lower[0]), lens.cy - float(lower[1]))
 
 
-def undistorted(lens: Lens, image: Float[Tensor, "H W C"]
+def undistorted(lens: Lens, image: Float[Tensor, "H W C"], mode: Literal["bicubic", "nearest"] = "bicubic"
                 ) -> tuple[Lens, Float[Tensor, "h w C"], Bool[Tensor, "h w 1"]]:
-    """An image as a pinhole camera would have seen it (bicubic), that camera, and which pixels the original shows."""
+    """An image as a pinhole camera would have seen it, that camera, and which pixels the original shows.
+
+    Lenses are undone at full size: shrunk before, an image would be resampled from what is already blurred.
+    """
     ideal = pinhole_for(lens)
     rows = torch.arange(ideal.height, dtype=torch.float64) + 0.5
     columns = torch.arange(ideal.width, dtype=torch.float64) + 0.5
@@ -109,7 +113,7 @@ def undistorted(lens: Lens, image: Float[Tensor, "H W C"]
     grid = (seen * torch.tensor([lens.fx, lens.fy]) + torch.tensor([lens.cx, lens.cy]))
     grid = 2 * grid / torch.tensor([lens.width, lens.height]) - 1
     valid = (grid.abs() <= 1).all(-1, keepdim=True) & (points.norm(dim=-1, keepdim=True) < lens.unfolded_radius())
-    out = grid_sample(image.permute(2, 0, 1)[None], grid.float().clamp(-2, 2)[None], mode="bicubic",
+    out = grid_sample(image.permute(2, 0, 1)[None], grid.float().clamp(-2, 2)[None], mode=mode,
                       padding_mode="border", align_corners=False)
     return ideal, out[0].permute(1, 2, 0).contiguous() * valid, valid
 

@@ -8,10 +8,11 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from asset3d.errors import InputError
-from asset3d.scene._lens import Lens, shrunk, undistorted
+from asset3d.scene._lens import Lens, pinhole_for, shrunk, undistorted
+from asset3d.scene._maps import MapFiles, read_depth, read_normal, shrunk_map
 from asset3d.scene._masks import clean_edges, cut_out
 from asset3d.scene._untrusted import is_file, is_name, printable
-from asset3d.scene.image import SUFFIXES, Picture, load_gray, load_image
+from asset3d.scene.image import SUFFIXES, Picture, load_gray, load_image, upright_size
 
 CUTOUTS = ("auto", "masks", "alpha", "background")
 MASK_HELP = ("give one of: images with an alpha channel; a folder `masks` beside the images with a PNG of the same "
@@ -30,6 +31,7 @@ class Photo:
     lens: Lens
     mask: Path | None = None
     split: str = "train"
+    maps: MapFiles = MapFiles()
 
 
 @dataclass(frozen=True)
@@ -40,6 +42,10 @@ class Pixels:
     alpha: Float[Tensor, "H W 1"]
     valid: Bool[Tensor, "H W 1"]
     lens: Lens
+    depth: Float[Tensor, "H W 1"] | None = None
+    """Along the optical axis, in units of the input, 0 where unknown."""
+    normal: Float[Tensor, "H W 3"] | None = None
+    """World space, +Y up, unit, 0 where there is none."""
     notes: tuple[str, ...] = ()
 
 
@@ -106,7 +112,25 @@ def read_photo(photo: Photo, mask: Path | None, cutout: str, max_size: int | Non
         lens, stack, valid = undistorted(lens, torch.cat([color * alpha, alpha, color], -1))
         color, alpha = _straight(stack)
     color, alpha, valid, lens = _limited(color, alpha, valid, lens, max_size)
-    return Pixels(color, alpha, valid, lens, notes)
+    depth, normal = (_like_the_photo(given, photo, lens, (width, height))
+                     for given in (read_depth(photo.maps, width, height), read_normal(photo.maps, width, height)))
+    return Pixels(color, alpha, valid, lens, depth, normal, notes)
+
+
+def planned_lens(photo: Photo, max_size: int | None) -> Lens:
+    """The lens and size that `read_photo` ends with, from the header of the image alone; raises as it does."""
+    lens = _fitting(photo, *upright_size(photo.image, (photo.lens.width, photo.lens.height)))
+    return _limited_lens(pinhole_for(lens) if lens.distorted else lens, max_size)
+
+
+def _like_the_photo(given: Tensor | None, photo: Photo, lens: Lens, size: tuple[int, int]) -> Tensor | None:
+    """A map undistorted and shrunk as its photo was, to the pixels of `lens`."""
+    if given is None:
+        return None
+    original = _fitting(photo, *size)
+    if original.distorted:
+        given = undistorted(original, given, "nearest")[1]
+    return given if given.shape[:2] == (lens.height, lens.width) else shrunk_map(given, lens.width, lens.height)
 
 
 def _fitting(photo: Photo, width: int, height: int) -> Lens:
@@ -152,10 +176,16 @@ def _straight(stack: Tensor) -> tuple[Tensor, Tensor]:
 
 def _limited(color: Tensor, alpha: Tensor, valid: Tensor, lens: Lens, max_size: int | None):
     """Shrunk so that no side is longer than max_size pixels."""
+    limited = _limited_lens(lens, max_size)
+    if limited == lens:
+        return color, alpha, valid, lens
+    width, height = limited.width, limited.height
+    color, alpha = _straight(shrunk(torch.cat([color * alpha, alpha, color], -1), width, height))
+    return color, alpha, shrunk(valid.float(), width, height) > 0.99, limited
+
+
+def _limited_lens(lens: Lens, max_size: int | None) -> Lens:
     longest = max(lens.width, lens.height)
     if max_size is None or longest <= max_size:
-        return color, alpha, valid, lens
-    width, height = (max(1, round(side * max_size / longest)) for side in (lens.width, lens.height))
-    color, alpha = _straight(shrunk(torch.cat([color * alpha, alpha, color], -1), width, height))
-    valid = shrunk(valid.float(), width, height) > 0.99
-    return color, alpha, valid, lens.resized(width, height)
+        return lens
+    return lens.resized(*(max(1, round(side * max_size / longest)) for side in (lens.width, lens.height)))

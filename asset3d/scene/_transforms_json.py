@@ -5,6 +5,9 @@
 | `frames[].file_path` | image, relative to the file, with or without suffix |
 | `frames[].transform_matrix` | camera-to-world, OpenGL axes |
 | `frames[].mask_path` | image of the mask, optional |
+| `frames[].depth_file_path` | depth map, optional: gray PNG, or .npy; along the optical axis, 0 = none |
+| `frames[].normal_file_path` | normal map, optional: PNG of (n + 1) / 2, or .npy; unit, in the world of the file |
+| `depth_unit_scale_factor` | input units per 1 in depth maps; missing: 0.001 for whole numbers, 1 for floats |
 | `fl_x fl_y cx cy w h` | pixels, per file or per frame |
 | `camera_angle_x camera_angle_y` | fields of view in radians, used where `fl_x` is missing |
 | `k1 k2 k3 k4 p1 p2`, `camera_model` | OpenCV distortion; OPENCV_FISHEYE for the fisheye polynomial |
@@ -19,6 +22,7 @@ import numpy as np
 
 from asset3d.errors import InputError
 from asset3d.scene._lens import Lens
+from asset3d.scene._maps import MapFiles
 from asset3d.scene._photos import Photo, find_image, inside
 from asset3d.scene._untrusted import LARGEST, is_number, printable
 from asset3d.scene.conventions import rigid, y_up_from_z_up
@@ -116,10 +120,15 @@ def _photo(file: Path, document: dict, index: int, frame: dict, named: dict[str,
     matrix = _matrix(frame.get("transform_matrix"), where)
     mask = _named_file(file, frame, "mask_path", where)
     split = next((name for name, files in named.items() if relative in files), split)
+    unit = _number(document, frame, "depth_unit_scale_factor", where)
+    if unit is not None and unit <= 0:
+        raise InputError(f"{where}: 'depth_unit_scale_factor' must be above 0, got {unit:g}")
+    maps = MapFiles(_named_file(file, frame, "depth_file_path", where), unit,
+                    _named_file(file, frame, "normal_file_path", where), axis)
     name = relative.replace("\\", "/").removeprefix("./")
     name = name[:-len(image.suffix)] if name.endswith(image.suffix) else name
     return Photo(name, image, y_up_from_z_up(matrix) if axis == "z" else matrix,
-                 _lens(document, frame, image, where), mask, split)
+                 _lens(document, frame, image, where), mask, split, maps)
 
 
 def _matrix(rows, where: str) -> np.ndarray:
@@ -137,12 +146,8 @@ def _matrix(rows, where: str) -> np.ndarray:
 def _lens(document: dict, frame: dict, image: Path, where: str) -> Lens:
     """Intrinsics of a frame: its own keys first, then the file's."""
     def number(key: str, default: float | None = None) -> float | None:
-        value = frame.get(key, document.get(key, default))
-        if value is None:
-            return default
-        if not is_number(value) or abs(value) > LARGEST:
-            raise InputError(f"{where}: '{key}' must be a finite number of at most {LARGEST:g}, got {printable(value)}")
-        return value
+        value = _number(document, frame, key, where)
+        return default if value is None else value
 
     model = frame.get("camera_model", document.get("camera_model", "OPENCV"))
     if not isinstance(model, str) or model not in CAMERA_MODELS:
@@ -167,6 +172,14 @@ def _lens(document: dict, frame: dict, image: Path, where: str) -> Lens:
     return Lens(int(width), int(height), fx, fy, cx, cy,
                 radial=() if fisheye else radial, fisheye=fisheye,
                 tangential=(0.0, 0.0) if fisheye else (number("p1", 0.0), number("p2", 0.0)))
+
+
+def _number(document: dict, frame: dict, key: str, where: str) -> float | None:
+    """An optional number of a frame, else of the file."""
+    value = frame.get(key, document.get(key))
+    if value is not None and (not is_number(value) or abs(value) > LARGEST):
+        raise InputError(f"{where}: '{key}' must be a finite number of at most {LARGEST:g}, got {printable(value)}")
+    return value
 
 
 def _focal(number, axis: str, size: float) -> float | None:

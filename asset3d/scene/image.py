@@ -45,10 +45,11 @@ def image_size(path: Path) -> tuple[int, int]:
         return image.size
 
 
-def upright_size(path: Path) -> tuple[int, int]:
-    """(width, height) after the EXIF orientation is applied; InputError when unreadable."""
+def upright_size(path: Path, stored_size: tuple[int, int] | None = None) -> tuple[int, int]:
+    """(width, height) of what `load_image` returns, from the header alone; InputError when unreadable."""
     with opened(path, _read(path)) as image:
-        return image.size[::-1] if _orientation(image) >= 5 else image.size
+        turned = image.size[::-1] if _orientation(image) >= 5 else image.size
+        return image.size if stored_size is not None and tuple(stored_size) == image.size else turned
 
 
 def load_image(path: Path, stored_size: tuple[int, int] | None = None) -> Picture:
@@ -94,9 +95,25 @@ def load_gray(path: Path, stored_size: tuple[int, int] | None = None) -> Float[T
     return picture.color.mean(-1, keepdim=True)
 
 
-def to_bytes(color: Float[Tensor, "H W C"]) -> np.ndarray:
-    """uint8 values of an image in [0, 1], rounded to nearest, as Pillow takes them."""
-    return (color.detach().cpu().clamp(0, 1) * 255 + 0.5).to(torch.uint8).numpy()
+def load_whole_numbers(path: Path) -> Float[Tensor, "H W"]:
+    """The values of a gray PNG of 8 or 16 bits as they are stored, as depth maps have them.
+
+    Raises:
+        InputError: As `load_image`, or the image is not gray.
+    """
+    with opened(path, _read(path)) as image:
+        if image.mode not in ("L", "I", "I;16", "I;16B"):
+            raise InputError(f"{path}: is of colour mode {image.mode}, not gray; save depths as a 16-bit gray PNG, or "
+                             "as .npy")
+        try:
+            return torch.from_numpy(np.array(image, dtype=np.float32))
+        except Exception as error:  # decoders raise anything on damaged files
+            raise _damaged(path, error) from None
+
+
+def to_bytes(color: Float[Tensor, "... C"]) -> np.ndarray:
+    """uint8 values of an image in [0, 1], rounded to nearest (halves up), as Pillow takes them."""
+    return (color.detach().cpu().float().clamp(0, 1) * 255 + 0.5).to(torch.uint8).numpy()
 
 
 def encode_png(color: Float[Tensor, "H W 3"], alpha: Float[Tensor, "H W 1"] | None = None) -> bytes:

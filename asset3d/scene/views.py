@@ -1,5 +1,5 @@
 """Posed images, and loading them. Letters in shapes: B views, H rows, W columns."""
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
@@ -8,12 +8,12 @@ import numpy as np
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
-from torch.nn.functional import pad
 
 from asset3d.errors import InputError
 from asset3d.scene._colmap import find_model, read_colmap
 from asset3d.scene._fit import hull_box, points_box
-from asset3d.scene._photos import CUTOUTS, MASK_HELP, Photo, Pixels, find_mask, read_photo
+from asset3d.scene._lens import Lens
+from asset3d.scene._photos import CUTOUTS, MASK_HELP, Photo, Pixels, find_mask, planned_lens, read_photo
 from asset3d.scene._transforms_json import read_transforms, split_files
 from asset3d.scene._untrusted import is_file
 from asset3d.scene.camera import Camera
@@ -23,7 +23,7 @@ FILL = 0.95
 """The longest side of the box around the visual hull becomes this long, which leaves room for a surface around it."""
 SURFACE = "surface_points.npz"
 MAX_VALUES = 2**30
-"""Refused above: 4 GiB of colours and masks."""
+"""Refused above: 4 GiB of colours, masks and maps."""
 
 
 @dataclass(frozen=True)
@@ -82,7 +82,9 @@ class Views:
     names: tuple[str, ...]
     valid: Bool[Tensor, "B H W 1"] | None = None
     depth: Float[Tensor, "B H W 1"] | None = None
+    """Along the optical axis, in units of the inside frame; 0 where unknown."""
     normal: Float[Tensor, "B H W 3"] | None = None
+    """World space, unit; 0 where unknown."""
 
     def __len__(self) -> int:
         return len(self.camera)
@@ -142,20 +144,25 @@ def load_view_set(path: Path, *, masks: Path | None = None, cutout: str = "auto"
     if cutout not in CUTOUTS:
         raise InputError(f"cutout: must be one of {', '.join(CUTOUTS)}, got {cutout!r}")
     masks = _masks(Path(path), masks, photos) if cutout in ("auto", "masks") else [None] * len(photos)
-    pixels = []
-    for photo, mask in zip(photos, masks):
-        between()
-        pixels.append(read_photo(photo, mask, cutout, max_size))
-    between()
-    _check_size(pixels, path)
     splits = _splits(photos, holdout)
     if not splits["train"]:
         raise InputError(f"{path}: has no training views; add frames to the train split")
-    train, test = (_views([photos[i] for i in splits[s]], [pixels[i] for i in splits[s]]) for s in ("train", "test"))
+    lenses = [planned_lens(photo, max_size) for photo in photos]
+    _check_size(photos, lenses, path)
+    notes: list[str] = []
+
+    def read(indices: list[int]) -> Views | None:
+        def load(index: int) -> Pixels:
+            between()
+            return read_photo(photos[index], masks[index], cutout, max_size)
+
+        return _views([photos[i] for i in indices], [lenses[i] for i in indices], map(load, indices), notes)
+
+    train, test = (read(splits[s]) for s in ("train", "test"))
+    between()
     frame = replace(_fitted(train, points, path) if fit else Frame(), up_axis=up_axis)
-    notes = tuple(note for p in pixels for note in p.notes)
     surface = (Path(path) if Path(path).is_dir() else Path(path).parent) / SURFACE
-    return ViewSet(_moved(train, frame), _moved(test, frame) if test else None, frame, notes,
+    return ViewSet(_moved(train, frame), _moved(test, frame) if test else None, frame, tuple(notes),
                    surface if surface.is_file() else None)
 
 
@@ -214,28 +221,35 @@ def _splits(photos: list[Photo], holdout: int) -> dict[str, list[int]]:
     return {"train": train, "test": test}
 
 
-def _check_size(pixels: list[Pixels], path) -> None:
-    height, width = (max(s) for s in zip(*(p.color.shape[:2] for p in pixels)))
-    values = len(pixels) * height * width * 4
+def _check_size(photos: list[Photo], lenses: list[Lens], path) -> None:
+    """Refuses what would not fit into memory, before any pixel is decoded."""
+    height, width = max(lens.height for lens in lenses), max(lens.width for lens in lenses)
+    channels = 4 + any(p.maps.depth is not None for p in photos) + 3 * any(p.maps.normal is not None for p in photos)
+    values = len(lenses) * height * width * channels
     if values > MAX_VALUES:
-        raise InputError(f"{path}: {len(pixels)} views of up to {width} x {height} pixels need "
+        raise InputError(f"{path}: {len(lenses)} views of up to {width} x {height} pixels need "
                          f"{values * 4 / 2**30:.1f} GiB; set a smaller max_size or use fewer views")
 
 
-def _views(photos: list[Photo], pixels: list[Pixels]) -> Views | None:
-    """Padded at the right and bottom to one size; a view set in input units."""
+def _views(photos: list[Photo], lenses: list[Lens], pixels: Iterable[Pixels], notes: list[str]) -> Views | None:
+    """Padded at the right and bottom to one size, in input units; each photo's pixels are let go once they are in."""
     if not photos:
         return None
-    height, width = (max(s) for s in zip(*(p.color.shape[:2] for p in pixels)))
-
-    def stacked(images: list[Tensor]) -> Tensor:
-        return torch.stack([pad(x, (0, 0, 0, width - x.shape[1], 0, height - x.shape[0])) for x in images])
-
-    valid = stacked([p.valid for p in pixels])
-    intrinsics = torch.tensor([[p.lens.fx, p.lens.fy, p.lens.cx, p.lens.cy] for p in pixels])
+    shape = (len(photos), max(lens.height for lens in lenses), max(lens.width for lens in lenses))
+    color, alpha, valid = torch.zeros(*shape, 3), torch.zeros(*shape, 1), torch.zeros(*shape, 1, dtype=torch.bool)
+    depth = torch.zeros(*shape, 1) if any(p.maps.depth is not None for p in photos) else None
+    normal = torch.zeros(*shape, 3) if any(p.maps.normal is not None for p in photos) else None
+    for index, one in enumerate(pixels):
+        height, width = one.color.shape[:2]
+        for whole, part in ((color, one.color), (alpha, one.alpha), (valid, one.valid), (depth, one.depth),
+                            (normal, one.normal)):
+            if part is not None:
+                whole[index, :height, :width] = part
+        notes.extend(one.notes)
+    intrinsics = torch.tensor([[lens.fx, lens.fy, lens.cx, lens.cy] for lens in lenses])
     matrices = torch.from_numpy(np.stack([p.camera_to_world for p in photos]))
-    return Views(Camera(matrices, intrinsics, width, height), stacked([p.color for p in pixels]),
-                 stacked([p.alpha for p in pixels]), tuple(p.name for p in photos), None if valid.all() else valid)
+    return Views(Camera(matrices, intrinsics, shape[2], shape[1]), color, alpha, tuple(p.name for p in photos),
+                 None if valid.all() else valid, depth, normal)
 
 
 def _fitted(views: Views, points: np.ndarray | None, path) -> Frame:
@@ -244,7 +258,7 @@ def _fitted(views: Views, points: np.ndarray | None, path) -> Frame:
     origin = position.mean(0)
     unit = float((position - origin).norm(dim=-1).max()) or 1.0
     near = Frame(tuple(origin.tolist()), unit)
-    box = hull_box(_moved(views, near).camera, views.alpha, views.valid)
+    box = hull_box(_moved(replace(views, depth=None), near).camera, views.alpha, views.valid)
     if box is not None:
         lower, upper = (np.asarray(corner) * unit + origin.numpy() for corner in box)
     elif points is not None and len(points) >= 8:
@@ -258,7 +272,8 @@ def _fitted(views: Views, points: np.ndarray | None, path) -> Frame:
 
 
 def _moved(views: Views, frame: Frame) -> Views:
-    """The views with cameras in the inside frame, as float32."""
+    """The views with cameras and depths in the inside frame, as float32."""
     matrix = views.camera.camera_to_world.double().clone()
     matrix[:, :3, 3] = frame.unplaced(matrix[:, :3, 3])
-    return replace(views, camera=replace(views.camera, camera_to_world=matrix.float()))
+    depth = None if views.depth is None else views.depth / frame.scale
+    return replace(views, camera=replace(views.camera, camera_to_world=matrix.float()), depth=depth)

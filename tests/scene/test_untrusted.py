@@ -54,9 +54,12 @@ def refusals(document, write, read, paths=None) -> list[str]:
 def test_every_value_of_a_transforms_json(tmp_path):
     sphere_set.write(tmp_path, count=2, size=16)
     document = json.loads((tmp_path / "transforms.json").read_text())
-    document["frames"][0] |= {"mask_path": "images/000.png"}
-    document |= {"camera_model": "OPENCV", "k1": 0.0, "p1": 0.0, "camera_angle_x": 0.7, "train_filenames": ["a"],
-                 "test_filenames": []}
+    document["frames"][0] |= {"mask_path": "images/000.png", "depth_file_path": "depth.npy",
+                              "normal_file_path": "normal.npy"}
+    np.save(tmp_path / "depth.npy", np.ones((16, 16), "<f4"))
+    np.save(tmp_path / "normal.npy", np.ones((16, 16, 3), "<f4"))
+    document |= {"camera_model": "OPENCV", "k1": 0.0, "p1": 0.0, "depth_unit_scale_factor": 1,
+                 "camera_angle_x": 0.7, "train_filenames": ["a"], "test_filenames": []}
     (tmp_path / "transforms.json").write_text(json.dumps(document))
     read = lambda: load_view_set(tmp_path, fit=False)
     assert len(read().train) == 2
