@@ -13,6 +13,7 @@ from torch import Tensor
 from asset3d.errors import InputError
 from asset3d.registry import Config
 from asset3d.scene.conventions import WORLDS
+from asset3d.scene.image import encode_png, to_bytes
 from asset3d.scene.mesh import Mesh
 
 Axes = Literal["gltf", "blender", "unity", "unreal", "maya"]
@@ -75,11 +76,11 @@ def in_world(mesh: Mesh, axes: Axes) -> Mesh:
 
 def image_bytes(image: Float[Tensor, "H W 3"], kind: Literal["png", "jpeg"] = "png") -> bytes:
     """An encoded image of values in [0, 1]; JPEG without subsampling, so that colours stay in their charts."""
+    if kind == "png":
+        return encode_png(image)
     from PIL import Image
-    pixels = (image.detach().cpu().float().clamp(0, 1) * 255).round().to(torch.uint8).numpy()
     buffer = io.BytesIO()
-    options = {"compress_level": 6} if kind == "png" else {"quality": 95, "subsampling": 0}
-    Image.fromarray(pixels).save(buffer, kind.upper(), **options)
+    Image.fromarray(to_bytes(image)).save(buffer, "JPEG", quality=95, subsampling=0)
     return buffer.getvalue()
 
 

@@ -13,6 +13,7 @@ import numpy as np
 
 from asset3d.exporter.base import Exporter, checked, image_bytes
 from asset3d.registry import Config, register
+from asset3d.scene.color import linear_from_srgb
 from asset3d.scene.mesh import Mesh
 from asset3d.scene.mesh_topology import smooth_normals
 from asset3d.scene.tangents import with_tangents
@@ -134,13 +135,9 @@ def _attributes(mesh: Mesh, buffer: _Buffer) -> dict[str, int]:
     if textured and (mesh.material.normal_map is not None or mesh.material.base_color is not None):
         out["TEXCOORD_0"] = buffer.attribute(mesh.uvs.numpy())
     if mesh.colors is not None and not (textured and mesh.material.base_color is not None):
-        out["COLOR_0"] = buffer.attribute(_linear(mesh.colors.clamp(0, 1).numpy()))
+        # glTF's vertex colours are linear, its base-colour textures are not
+        out["COLOR_0"] = buffer.attribute(linear_from_srgb(mesh.colors.clamp(0, 1).numpy()))
     return out
-
-
-def _linear(color: np.ndarray) -> np.ndarray:
-    """Linear light of sRGB values: glTF's vertex colours are linear, its base-colour textures are not."""
-    return np.where(color <= 0.04045, color / 12.92, ((color + 0.055) / 1.055) ** 2.4)
 
 
 def _container(document: dict, binary: bytes) -> bytes:

@@ -3,9 +3,11 @@ from pathlib import Path
 from typing import Literal
 
 import numpy as np
+import torch
 
 from asset3d.exporter.base import Axes, Exporter, checked, image_bytes, in_world, vertex_colors
 from asset3d.registry import Config, register
+from asset3d.scene.image import to_bytes
 from asset3d.scene.mesh import Mesh
 from asset3d.workspace import atomic_write
 
@@ -34,7 +36,7 @@ class Ply(Exporter):
             columns += [("float", "<f4", name, values) for name, values in texture.items()]
         colors = vertex_colors(mesh) if self.config.colors else None
         if colors is not None:
-            levels = np.round(np.clip(colors, 0, 1) * 255).astype(np.uint8)
+            levels = to_bytes(torch.from_numpy(colors))
             columns += [("uchar", "u1", name, levels[:, k]) for k, name in enumerate(("red", "green", "blue"))]
         comments, written = ["comment asset3d"], []
         if mesh.uvs is not None and mesh.material is not None and mesh.material.base_color is not None:

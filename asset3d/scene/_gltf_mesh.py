@@ -4,8 +4,9 @@ import torch
 
 from asset3d.errors import InputError
 from asset3d.scene._gltf import Gltf
-from asset3d.scene._mesh_parts import MAX_FACES, Part, linear_from_srgb, srgb_from_linear
+from asset3d.scene._mesh_parts import MAX_FACES, Part
 from asset3d.scene._untrusted import printable
+from asset3d.scene.color import linear_from_srgb, srgb_from_linear
 from asset3d.scene.material import Material
 
 TRIANGLES, STRIP, FAN = 4, 5, 6

@@ -27,13 +27,3 @@ class Part:
     material: Material | None = None
     matrix: np.ndarray | None = None
     """(4, 4) to the world of the asset, None for the identity."""
-
-
-def srgb_from_linear(x: np.ndarray) -> np.ndarray:
-    """IEC 61966-2-1."""
-    return np.where(x <= 0.0031308, 12.92 * x, 1.055 * np.maximum(x, 0.0031308) ** (1 / 2.4) - 0.055)
-
-
-def linear_from_srgb(x: np.ndarray) -> np.ndarray:
-    """IEC 61966-2-1."""
-    return np.where(x <= 0.04045, x / 12.92, ((np.maximum(x, 0.04045) + 0.055) / 1.055) ** 2.4)

@@ -19,7 +19,7 @@ from asset3d.scene.mesh_topology import face_normals
 from asset3d.scene.nearest import NearestOnSurface
 from asset3d.scene.normal_map import in_tangent_space
 from asset3d.scene.tangents import with_tangents
-from asset3d.scene.texels import dilate, texel_map
+from asset3d.scene.texels import fill_outside, texel_map
 from asset3d.scene.unwrap import unwrap
 
 SMALLEST_TEXTURE = 64
@@ -70,7 +70,7 @@ def _transferred(fine: Mesh, coarse: Mesh, size: int) -> Material:
     found, face, weights = surface(position, side)
     uv = surface.at(fine.uvs.detach().cpu().double().numpy(), face, weights)
     mask = torch.from_numpy(texels.mask()) & torch.from_numpy(texels.image(found[:, None])[..., 0])
-    paint = lambda values: dilate(torch.from_numpy(texels.image(values)), mask).float().to(coarse.vertices.device)
+    paint = lambda values: fill_outside(torch.from_numpy(texels.image(values)), mask).float().to(coarse.vertices.device)
     old, out = fine.material, replace(fine.material, base_color=None, normal_map=None)
     if old.base_color is not None:
         out = replace(out, base_color=paint(_sampled(old.base_color, uv)))

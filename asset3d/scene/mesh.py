@@ -12,7 +12,9 @@ from asset3d.errors import InputError
 from asset3d.scene._gltf_mesh import read_gltf
 from asset3d.scene._mesh_parts import Part
 from asset3d.scene._obj_ply import read_obj, read_ply
+from asset3d.scene.image import to_bytes
 from asset3d.scene.material import Material
+from asset3d.scene.mesh_topology import vertex_normals
 
 READERS = {".glb": read_gltf, ".gltf": read_gltf, ".obj": read_obj, ".ply": read_ply}
 MAX_ATLAS = 8192
@@ -55,16 +57,11 @@ class Mesh:
         return self.face_areas_and_normals()[1]
 
     def vertex_normals(self) -> Float[Tensor, "V 3"]:
-        """The stored normals, or the normals of the faces around each vertex, weighted with their corner angles."""
+        """The stored normals, or else those of `mesh_topology.vertex_normals`, without gradient."""
         if self.normals is not None:
             return self.normals
-        corners = self.vertices[self.faces]
-        ahead = normalize(corners.roll(-1, 1) - corners, dim=-1)
-        back = normalize(corners.roll(1, 1) - corners, dim=-1)
-        angle = torch.atan2(torch.linalg.cross(ahead, back).norm(dim=-1), (ahead * back).sum(-1))
-        weighted = angle[..., None] * self.face_normals()[:, None]
-        out = torch.zeros_like(self.vertices).index_add(0, self.faces.reshape(-1), weighted.reshape(-1, 3))
-        return normalize(out, dim=-1, eps=1e-30)
+        return self.vertices.new_tensor(vertex_normals(self.vertices.detach().cpu().double().numpy(),
+                                                       self.faces.cpu().numpy()))
 
     def to(self, device) -> "Mesh":
         move = lambda x: None if x is None else x.to(device)
@@ -136,12 +133,12 @@ def save_mesh(mesh: Mesh, path: Path) -> None:
     from PIL import Image
     visual = None
     if mesh.uvs is not None and mesh.material is not None and mesh.material.base_color is not None:
-        image = Image.fromarray((mesh.material.base_color * 255 + 0.5).clamp(0, 255).byte().cpu().numpy())
+        image = Image.fromarray(to_bytes(mesh.material.base_color))
         uv = mesh.uvs.detach().cpu().double().numpy() * (1, -1) + (0, 1)
         material = trimesh.visual.material.PBRMaterial(baseColorTexture=image, metallicFactor=mesh.material.metallic,
                                                        roughnessFactor=mesh.material.roughness)
         visual = trimesh.visual.TextureVisuals(uv=uv, material=material)
-    colors = None if mesh.colors is None else (mesh.colors * 255 + 0.5).clamp(0, 255).byte().cpu().numpy()
+    colors = None if mesh.colors is None else to_bytes(mesh.colors)
     normals = None if mesh.normals is None else mesh.normals.detach().cpu().numpy()
     trimesh.Trimesh(mesh.vertices.detach().cpu().numpy(), mesh.faces.cpu().numpy(), vertex_normals=normals,
                     vertex_colors=colors if visual is None else None, visual=visual, process=False).export(path)

@@ -12,7 +12,7 @@ from asset3d.scene.mesh import Mesh
 from asset3d.scene.mesh_cleanup import arrays
 from asset3d.scene.mesh_topology import face_normals, vertex_normals
 from asset3d.scene.nearest import NearestOnSurface
-from asset3d.scene.texels import dilate, texel_map
+from asset3d.scene.texels import fill_outside, texel_map
 
 def bake_normal_map(mesh: Mesh, dense: Mesh, size: int = 1024, max_distance: float = 0.02,
                     ) -> tuple[Float[Tensor, "size size 3"], Bool[Tensor, "size size"]]:
@@ -44,7 +44,7 @@ def bake_normal_map(mesh: Mesh, dense: Mesh, size: int = 1024, max_distance: flo
     found, normals = _nearest_normals(dense, position, side, max_distance)
     local = np.where(found[:, None], in_tangent_space(normals, normal, tangent), [0.0, 0.0, 1.0])
     image = torch.from_numpy(texels.image(local / 2 + 0.5)).to(mesh.vertices)
-    filled = dilate(image, torch.from_numpy(texels.mask()).to(image.device))
+    filled = fill_outside(image, torch.from_numpy(texels.mask()).to(image.device))
     covered = torch.from_numpy(texels.image(found[:, None])[..., 0]).to(image.device)
     return filled.clamp(0, 1), covered
 

@@ -89,7 +89,7 @@ def _barycentric(corner: np.ndarray, point: np.ndarray) -> np.ndarray:
     return weights / weights.sum(1, keepdims=True)
 
 
-def dilate(texture: Float[Tensor, "H W C"], mask: Bool[Tensor, "H W"]) -> Float[Tensor, "H W C"]:
+def fill_outside(texture: Float[Tensor, "H W C"], mask: Bool[Tensor, "H W"]) -> Float[Tensor, "H W C"]:
     """The texture with every texel outside the mask given the value of the nearest one inside.
 
     The whole texture is filled, so that no mip level and no filter mixes a background into a chart.

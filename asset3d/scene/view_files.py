@@ -52,7 +52,7 @@ def write_split(folder: Path, split: str, camera: Camera, color: Float[Tensor, "
     (folder / f"transforms_{split}.json").write_text(text, encoding="utf-8")
 
 
-def visible_surface(coordinate: Float[Tensor, "B H W 3"], normal: Float[Tensor, "B H W 3"],
+def seen_points(coordinate: Float[Tensor, "B H W 3"], normal: Float[Tensor, "B H W 3"],
                     alpha: Float[Tensor, "B H W 1"], cell: float = 0.004, most: int = 60_000
                     ) -> tuple[Float[Tensor, "N 3"], Float[Tensor, "N 3"]]:
     """Points and normals that views see: one per cell of a grid, at most `most`, from fully covered pixels."""

@@ -24,7 +24,7 @@ from asset3d.scene.nearest import NearestOnSurface
 from asset3d.scene.normal_map import bake_normal_map
 from asset3d.scene.relax import relax
 from asset3d.scene.tangents import with_tangents
-from asset3d.scene.texels import dilate, texel_map
+from asset3d.scene.texels import fill_outside, texel_map
 from asset3d.scene.unwrap import unwrap
 from asset3d.scene.views import ViewSet
 from asset3d.schedule import Schedule, Values, constant
@@ -140,7 +140,7 @@ class Texture(Stage):
         texture = self.fit.representation.texture.detach()[0].clamp(0, 1)
         size = self.config.texture_size
         covered = torch.from_numpy(texel_map(mesh, size, size).mask()).to(texture.device)
-        mesh.material = Material(dilate(texture, covered), self.normal_map)
+        mesh.material = Material(fill_outside(texture, covered), self.normal_map)
         return {"asset": mesh}
 
     # -- state --------------------------------------------------------------------------------------------------
@@ -172,4 +172,4 @@ def initial_texture(low: Mesh, dense: Mesh, size: int) -> Tensor:
     _, face, weights = surface(texels.interpolate(vertices, faces), side)
     colors = surface.at(dense.colors.cpu().numpy().astype(np.float64), face, weights)
     image = torch.from_numpy(texels.image(colors)).to(low.vertices)
-    return dilate(image, torch.from_numpy(texels.mask()).to(image.device)).clamp(0, 1)
+    return fill_outside(image, torch.from_numpy(texels.mask()).to(image.device)).clamp(0, 1)

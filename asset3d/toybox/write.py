@@ -10,7 +10,7 @@ from asset3d.scene import rigs
 from asset3d.scene.camera import orbit
 from asset3d.scene.image import save_png
 from asset3d.scene.mesh import Mesh
-from asset3d.scene.view_files import visible_surface, write_split, write_surface_points
+from asset3d.scene.view_files import seen_points, write_split, write_surface_points
 from asset3d.toybox.catalog import CATEGORIES, VERSION, ToyObject, make_object
 from asset3d.toybox.render import render_maps
 
@@ -49,7 +49,7 @@ def write_view_set(mesh: Mesh, folder: Path, size: int = 256) -> None:
         maps = render_maps(mesh, camera)
         write_split(folder, split, camera, maps["color"], maps["alpha"])
         if split == "train":
-            write_surface_points(folder, *visible_surface(maps["coordinate"], maps["normal"], maps["alpha"]))
+            write_surface_points(folder, *seen_points(maps["coordinate"], maps["normal"], maps["alpha"]))
 
 
 def write_object(toy: ToyObject, folder: Path, size: int = 256) -> None:

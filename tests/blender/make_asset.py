@@ -17,7 +17,7 @@ from asset3d.scene.material import Material  # noqa: E402
 from asset3d.scene.mesh import Mesh  # noqa: E402
 from asset3d.scene.normal_map import bake_normal_map  # noqa: E402
 from asset3d.scene.tangents import with_tangents  # noqa: E402
-from asset3d.scene.texels import dilate, texel_map  # noqa: E402
+from asset3d.scene.texels import fill_outside, texel_map  # noqa: E402
 from asset3d.scene.unwrap import unwrap  # noqa: E402
 
 SIZE = 1024
@@ -33,7 +33,7 @@ def main(path: Path) -> None:
     mesh = with_tangents(unwrap(decimate(dense, 3000), SIZE)[0])
     texels = texel_map(mesh, SIZE, SIZE)
     color = texels.image(texels.interpolate(mesh.vertices.double().numpy(), mesh.faces.numpy()) + 0.5)
-    color = dilate(torch.from_numpy(color).float(), torch.from_numpy(texels.mask()))
+    color = fill_outside(torch.from_numpy(color).float(), torch.from_numpy(texels.mask()))
     mesh.material = Material(color, bake_normal_map(mesh, dense, SIZE)[0], roughness=0.5)
     Gltf(GltfConfig()).export(mesh, path.parent, path.stem)
 

@@ -1,4 +1,5 @@
 """Files say what the mesh was: bounds, colours where they belong, axes, the same bytes every time."""
+import io
 import json
 import struct
 
@@ -9,17 +10,18 @@ from mesh_shapes import as_mesh, box, grid_torus
 from node_tools import validate_gltf
 
 from asset3d.errors import InputError
-from asset3d.exporter.base import in_world
+from asset3d.exporter.base import image_bytes, in_world
 from asset3d.exporter.gltf import Gltf, GltfConfig
 from asset3d.exporter.obj import Obj, ObjConfig
 from asset3d.exporter.ply import Ply, PlyConfig
 from asset3d.scene.conventions import WORLDS
 from asset3d.scene.decimate import decimate
+from asset3d.scene.image import encode_png, to_bytes
 from asset3d.scene.material import Material
-from asset3d.scene.mesh import Mesh
+from asset3d.scene.mesh import Mesh, load_mesh, save_mesh
 from asset3d.scene.normal_map import bake_normal_map
 from asset3d.scene.tangents import with_tangents
-from asset3d.scene.texels import dilate, texel_map
+from asset3d.scene.texels import fill_outside, texel_map
 from asset3d.scene.unwrap import unwrap
 
 EXPORTERS = {"gltf": (Gltf, GltfConfig, "glb"), "obj": (Obj, ObjConfig, "obj"), "ply": (Ply, PlyConfig, "ply")}
@@ -36,7 +38,7 @@ def asset():
     mesh = with_tangents(unwrap(decimate(grid_torus(80, 40), 600), 256)[0])
     texels = texel_map(mesh, 256, 256)
     color = texels.image(painted(texels.interpolate(mesh.vertices.double().numpy(), mesh.faces.numpy())))
-    color = dilate(torch.from_numpy(color).float(), torch.from_numpy(texels.mask()))
+    color = fill_outside(torch.from_numpy(color).float(), torch.from_numpy(texels.mask()))
     normal_map, _ = bake_normal_map(mesh, grid_torus(80, 40), 256)
     mesh.material = Material(color, normal_map, metallic=0.0, roughness=0.8)
     return mesh
@@ -93,6 +95,20 @@ def test_gltf_says_what_it_should(asset, tmp_path):
     assert set(document["meshes"][0]["primitives"][0]["attributes"]) == {"POSITION", "NORMAL", "TANGENT", "TEXCOORD_0"}
     assert [image["mimeType"] for image in document["images"]] == ["image/png"] * 2
     assert document["accessors"][0]["min"] == asset.vertices.amin(0).double().tolist()
+
+
+def test_every_writer_rounds_colours_alike(tmp_path):
+    """Halves go up: exporters, previews and meshes for inspection store the same bytes."""
+    from PIL import Image
+    halves = (torch.arange(255) + 0.5)[None, :, None].expand(1, 255, 3) / 255
+    exact = to_bytes(halves)
+    assert image_bytes(halves) == encode_png(halves)
+    assert (np.asarray(Image.open(io.BytesIO(image_bytes(halves)))) == exact).all()
+    triangle = Mesh(torch.eye(3), torch.tensor([[0, 1, 2]]), colors=halves[0, :3])
+    save_mesh(triangle, tmp_path / "a.ply")
+    Ply(PlyConfig()).export(triangle, tmp_path, "b")
+    for file in ("a.ply", "b.ply"):
+        assert (to_bytes(load_mesh(tmp_path / file).colors) == exact[0, :3]).all()
 
 
 def test_gltf_vertex_colours_are_linear(tmp_path):

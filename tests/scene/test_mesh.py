@@ -11,6 +11,7 @@ from asset3d.errors import InputError
 from asset3d.scene.image import save_png
 from asset3d.scene.material import Material
 from asset3d.scene.mesh import Mesh, joined, load_mesh, load_parts, save_mesh
+from asset3d.scene.mesh_topology import vertex_normals
 
 
 @pytest.fixture
@@ -127,6 +128,13 @@ def test_joined_repeating_textures_become_colours():
     assert mesh.material is None
     assert mesh.colors[:4].tolist() == [[1, 0, 0], [0, 1, 0], [1, 1, 1], [0, 0, 1]]
     assert mesh.colors[4:].tolist() == [[1, 1, 1]] * 4
+
+
+def test_a_vertex_without_a_face_has_a_normal_of_unit_length():
+    mesh = Mesh(torch.cat([torch.eye(3), torch.ones(1, 3)]), torch.tensor([[0, 1, 2]]))
+    torch.testing.assert_close(mesh.vertex_normals().norm(dim=1), torch.ones(4))
+    expected = torch.from_numpy(vertex_normals(mesh.vertices.double().numpy(), mesh.faces.numpy())).float()
+    torch.testing.assert_close(mesh.vertex_normals(), expected)
 
 
 def test_vertex_normals_of_a_cube_are_its_diagonals():

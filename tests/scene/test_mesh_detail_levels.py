@@ -10,7 +10,7 @@ from asset3d.scene.detail_levels import detail_level, welded
 from asset3d.scene.material import Material
 from asset3d.scene.normal_map import bake_normal_map
 from asset3d.scene.tangents import with_tangents
-from asset3d.scene.texels import dilate, texel_map
+from asset3d.scene.texels import fill_outside, texel_map
 from asset3d.scene.unwrap import unwrap
 
 
@@ -20,7 +20,7 @@ def asset():
     mesh = with_tangents(unwrap(decimate(dense, 1200), 256)[0])
     texels = texel_map(mesh, 256, 256)
     color = texels.image(texels.interpolate(mesh.vertices.double().numpy() + 0.5, mesh.faces.numpy()))
-    color = dilate(torch.from_numpy(color).float(), torch.from_numpy(texels.mask()))
+    color = fill_outside(torch.from_numpy(color).float(), torch.from_numpy(texels.mask()))
     mesh.material = Material(color, bake_normal_map(mesh, dense, 256)[0])
     return mesh
 

@@ -11,7 +11,7 @@ from asset3d.scene.mesh_topology import face_normals, vertex_normals
 from asset3d.scene.nearest import closest_weights
 from asset3d.scene.normal_map import bake_normal_map
 from asset3d.scene.tangents import with_tangents
-from asset3d.scene.texels import dilate, texel_map
+from asset3d.scene.texels import fill_outside, texel_map
 from asset3d.scene.unwrap import unwrap
 
 
@@ -101,12 +101,12 @@ def test_dilation_fills_everything_with_the_nearest():
     texture, mask = torch.zeros(16, 16, 1), torch.zeros(16, 16, dtype=torch.bool)
     texture[4, 4], texture[12, 12] = 1, 2
     mask[4, 4] = mask[12, 12] = True
-    out = dilate(texture, mask)
+    out = fill_outside(texture, mask)
     row, column = torch.meshgrid(torch.arange(16), torch.arange(16), indexing="ij")
     first = (row - 4) ** 2 + (column - 4) ** 2 < (row - 12) ** 2 + (column - 12) ** 2
     second = (row - 4) ** 2 + (column - 4) ** 2 > (row - 12) ** 2 + (column - 12) ** 2
     assert (out[first] == 1).all() and (out[second] == 2).all()
-    assert torch.equal(dilate(texture, torch.zeros_like(mask)), texture)
+    assert torch.equal(fill_outside(texture, torch.zeros_like(mask)), texture)
 
 
 def test_refuses_a_mesh_without_tangents():

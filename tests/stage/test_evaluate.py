@@ -14,11 +14,12 @@ from asset3d.scene.camera import orbit
 from asset3d.scene.image import load_image
 from asset3d.scene.material import Material
 from asset3d.scene.mesh import Mesh
+from asset3d.scene.view_files import seen_points, write_split, write_surface_points
 from asset3d.scene.views import Frame, Views, ViewSet, load_view_set
 from asset3d.stage.base import Context
 from asset3d.stage.evaluate import Evaluate, EvaluateConfig, draw_plainly, read_surface
 from asset3d.toybox.catalog import make_object
-from asset3d.toybox.write import write_view_set
+from asset3d.toybox.render import render_maps
 
 FRAME = Frame((1.0, 2.0, 3.0), 2.0)
 
@@ -139,7 +140,10 @@ def z_up_copy(source, target) -> None:
 
 def test_a_set_with_z_up_is_measured_like_its_y_up_original(tmp_path):
     toy = make_object(3, ("chair",), 64, 1.0)
-    write_view_set(toy.mesh, tmp_path / "y", 32)
+    camera = orbit(torch.arange(8) * 45.0, torch.tensor([-20.0, 40.0] * 4), 2.6, 30.0, 32)
+    maps = render_maps(toy.mesh, camera)
+    write_split(tmp_path / "y", "train", camera, maps["color"], maps["alpha"])
+    write_surface_points(tmp_path / "y", *seen_points(maps["coordinate"], maps["normal"], maps["alpha"]))
     z_up_copy(tmp_path / "y", tmp_path / "z")
     told, exported = [], []
     for axis in "yz":
