@@ -4,6 +4,7 @@ A map belongs to the pixels of its image. Nothing is mixed when maps are moved o
 """
 from dataclasses import dataclass
 from pathlib import Path
+from zipfile import BadZipFile
 
 import numpy as np
 import torch
@@ -77,8 +78,11 @@ def _array(path: Path) -> tuple[np.ndarray, bool]:
     """The array of a .npy file, and whether it holds whole numbers."""
     try:  # mapped, so that a header cannot ask for more memory than the file has bytes
         values = np.load(path, mmap_mode="r", allow_pickle=False)
-    except (OSError, ValueError, EOFError, SyntaxError) as error:
-        raise InputError(f"{path}: is no readable .npy file ({error}); save it with numpy.save") from None
+        if not isinstance(values, np.ndarray):
+            raise ValueError("it holds several arrays")
+    except (OSError, ValueError, EOFError, SyntaxError, BadZipFile) as error:
+        why = getattr(error, "strerror", None) or error
+        raise InputError(f"{path}: is no readable .npy file ({why}); save it with numpy.save") from None
     if values.dtype.kind not in "uif":
         raise InputError(f"{path}: holds {values.dtype}, not numbers; save it as float32")
     return values, values.dtype.kind != "f"

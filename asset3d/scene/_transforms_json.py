@@ -160,7 +160,7 @@ def _lens(document: dict, frame: dict, image: Path, where: str) -> Lens:
     fy = _focal(number, "y", height)
     if fx is None and fy is None:
         raise InputError(f"{where}: no focal length; give fl_x (pixels) or camera_angle_x (radians)")
-    fx, fy = fx or fy, fy or fx
+    fx, fy = fy if fx is None else fx, fx if fy is None else fy
     if min(width, height) < 1 or min(fx, fy) <= 0:
         raise InputError(f"{where}: w, h, fl_x and fl_y must be positive, got {width}, {height}, {fx}, {fy}")
     cx, cy = number("cx", width / 2), number("cy", height / 2)

@@ -21,7 +21,7 @@ SIZE, COUNT = 32, 6
 
 @pytest.fixture(scope="module")
 def maps():
-    """A toybox object seen from around, five times as far from the origin and as large as the inside frame has it."""
+    """A toybox object seen from around."""
     camera = orbit(torch.arange(COUNT) * 60.0, torch.tensor([-20.0, 20.0, 50.0] * 2), 2.6, 30.0, SIZE)
     return camera, render_maps(make_object(1, ("chair",), 64, 1.0).mesh, camera)
 
@@ -78,8 +78,10 @@ def test_maps_go_through_the_lens_of_their_image(tmp_path, maps):
     write(tmp_path, maps, "npy", k1=-0.1)
     loaded = load_view_set(tmp_path, fit=False).train
     assert loaded.depth.shape == loaded.alpha.shape != (COUNT, SIZE, SIZE, 1)
-    agree = (loaded.depth > 0) == (loaded.alpha > 0.5)
-    assert agree.float().mean() > 0.98 and torch.isin(loaded.depth, maps[1]["depth"]).all()
+    # pixels of the outline may differ: colours are mixed there, and depths are not
+    assert (loaded.depth[loaded.alpha > 0.99] > 0).float().mean() > 0.97
+    assert (loaded.depth[loaded.alpha < 0.01] == 0).float().mean() > 0.97
+    assert torch.isin(loaded.depth, maps[1]["depth"]).all()
 
 
 def test_views_without_maps_beside_views_with(tmp_path, maps):

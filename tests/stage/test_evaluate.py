@@ -149,15 +149,16 @@ def test_a_set_with_z_up_is_measured_like_its_y_up_original(tmp_path):
     for axis in "yz":
         views = load_view_set(tmp_path / axis)
         asset = replace(toy.mesh, vertices=views.frame.unplaced(toy.mesh.vertices))
-        told.append(evaluate(tmp_path, asset, views, turntable_frames=0))
+        told.append(evaluate(tmp_path, asset, views))
         exported.append(views.frame.placed(asset.vertices))
         # the files' own cameras see the files' own points where the inside cameras see the inside ones
         raw = load_view_set(tmp_path / axis, fit=False)
         there = raw.frame.to_inside(views.frame.to_input(asset.vertices))
         torch.testing.assert_close(raw.train.camera.project(there)[0], views.train.camera.project(asset.vertices)[0],
                                    atol=1e-3, rtol=0)  # pixels
-    assert told[1] == pytest.approx(told[0], abs=1e-4)  # cameras are turned in float64, pictures drawn in float32
-    assert told[0]["chamfer"] < 0.01 and told[0]["normal_consistency"] > 0.8
+    # cameras are rounded to float32 after they are turned, which may move an outline across a pixel's centre
+    assert told[1] == pytest.approx(told[0], rel=1e-3, abs=1e-3)
+    assert told[0]["chamfer"] < 0.03 and told[0]["normal_consistency"] > 0.8  # turned by 90 degrees: above 0.1, near 0
     torch.testing.assert_close(exported[1], exported[0], atol=1e-5, rtol=0)
     # exported with Blender's axes, the asset has the coordinates of the Z-up files
     frame = load_view_set(tmp_path / "z").frame
