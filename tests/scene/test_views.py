@@ -21,7 +21,7 @@ def check_ball(views, tolerance=0.02):
     assert views.frame.center == pytest.approx(sphere_set.CENTER, abs=tolerance * sphere_set.RADIUS)
     # The hull of 20 views is a little larger than the ball, and masks end at whole pixels.
     assert 1 - tolerance <= views.frame.scale * FILL / (2 * sphere_set.RADIUS) < 1.06
-    inside = views.frame.to_inside(torch.tensor([sphere_set.CENTER]))
+    inside = views.frame.unplaced(torch.tensor([sphere_set.CENTER]))
     pixels, depth = views.train.camera.project(inside)
     assert depth.allclose(torch.tensor(4 * sphere_set.RADIUS / views.frame.scale), atol=1e-3)
     assert pixels.allclose(torch.full_like(pixels, views.train.camera.height / 2), atol=1e-2)
