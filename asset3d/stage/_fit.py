@@ -16,6 +16,9 @@ from asset3d.schedule import Schedule, Values
 from asset3d.stage._sampling import ImageSampler, RaySampler
 from asset3d.stage.base import Context
 
+LOSS_FACTOR = 0.5
+"""Factor on the learning rate for parameters of losses, such as exposures. A stage of 800 steps sees each of 48 views 33
+times: with 0.1, exposures of 10 % were not reached, and cost 0.8 dB."""
 BACKGROUNDS = {"white": 1.0, "black": 0.0, "grey": 0.5}
 
 
@@ -55,7 +58,7 @@ class Fit:
         for loss in losses:
             loss.begin(views)
         groups = [*representation.parameter_groups(),
-                  *(("loss", 0.1, list(loss.parameters())) for loss in losses if any(True for _ in loss.parameters()))]
+                  *(("loss", LOSS_FACTOR, list(loss.parameters())) for loss in losses if list(loss.parameters()))]
         self.factors = [factor for _, factor, _ in groups]
         self.optimizer = torch.optim.Adam([{"params": parameters} for _, _, parameters in groups], lr=1.0,
                                           betas=(0.9, 0.99), eps=1e-15)
