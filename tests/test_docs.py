@@ -32,8 +32,8 @@ def small(config):
     return config.model_copy(update=update)
 
 
-def check_small(document, folder, given, check_files):
-    loaded = check(document, folder, given, check_files)
+def check_small(*given):
+    loaded = check(*given)
     return loaded.model_copy(update={"stage": [small(stage) for stage in loaded.stage]})
 
 
