@@ -4,6 +4,7 @@ Kinds: run_started, stage_started, step, checkpoint, message, warning, preview, 
 resumed, cancelled, failed. Each has `time` (seconds since 1970) and, inside a stage, `stage`.
 """
 import json
+import logging
 import math
 import time
 from collections.abc import Callable, Iterable, Mapping
@@ -18,6 +19,7 @@ class EventLog:
 
     def __init__(self, path: Path, listeners: Iterable[Listener] = ()):
         self.listeners = list(listeners)
+        self._path, self._lost = path, False
         _drop_torn_line(path)
         self._file = open(path, "a", encoding="utf-8", buffering=1)
 
@@ -26,16 +28,22 @@ class EventLog:
         event = {"time": round(time.time(), 3), "kind": kind} | {key: plain(value) for key, value in data.items()}
         try:
             self._file.write(to_line(event))
-        except OSError:
-            pass  # a full disk: the next checkpoint says so; a lost line must not stop a run
+        except OSError as error:
+            self._say_lost(error)
         for listener in self.listeners:
             listener(event)
 
     def close(self) -> None:
         try:
             self._file.close()
-        except OSError:
-            pass  # what could not be written
+        except OSError as error:  # what was still in the buffer
+            self._say_lost(error)
+
+    def _say_lost(self, error: OSError) -> None:
+        """Once: a lost line must not stop a run, whose next checkpoint refuses a full disk itself."""
+        if not self._lost:
+            logging.getLogger(__name__).warning("%s misses events from here on: %s", self._path, error)
+        self._lost = True
 
 
 def to_line(event: dict) -> str:

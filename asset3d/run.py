@@ -229,7 +229,7 @@ def _complain(text: str) -> None:
     try:
         print(text, file=sys.stderr, flush=True)
     except BrokenPipeError:
-        pass
+        pass  # nobody reads stderr; the exit status still tells
 
 
 def _silence_stdout() -> None:

@@ -59,13 +59,13 @@ def texture_only(views: Path, mesh: Path, output: Path, overrides: list[str]) ->
     config = next(stage for stage in recipe.stage if stage.name == "texture")
     true = normalised(trimesh.load(mesh, force="mesh"))
     view_set = load_view_set(views)
-    dense = Mesh(view_set.frame.to_inside(torch.tensor(true.vertices, dtype=torch.float32)),
+    dense = Mesh(view_set.frame.unplaced(torch.tensor(true.vertices, dtype=torch.float32)),
                  torch.tensor(true.faces.copy()), colors=torch.full((len(true.vertices), 3), 0.5))
     stage = Texture(config, Context("texture", recipe.seed, torch.device("cpu"), output, output))
     for step in range(stage.start(mesh=dense, views=view_set)):
         stage.step(step)
     asset = stage.finish()["asset"]
-    asset.vertices = view_set.frame.to_input(asset.vertices)
+    asset.vertices = view_set.frame.placed(asset.vertices)  # a GLB has +Y up
     return Gltf(GltfConfig()).export(asset, output, "texture_only")[0]
 
 

@@ -154,7 +154,8 @@ def test_kill_storm_of_a_minute(folder):
 
 @pytest.mark.long
 def test_kill_storm_of_a_whole_recipe(folder):
-    kill_storm(folder, 5, 4, 60.0, "quickstart", "checkpoint_every=50")
+    count = kill_storm(folder, 5, 4, 60.0, "quickstart", "checkpoint_every=50")
+    assert count["resumed"] >= 3
 
 
 def test_file_size_limit(folder, expected):

@@ -65,7 +65,7 @@ def test_other_recipe_is_refused(store, tmp_path):
     assert len(store.all()) == 1
 
 
-def damage(store, how) -> None:
+def assert_damage_is_detected(store, how) -> None:
     """Save two checkpoints, damage the newer, and see that the older is used and the newer named."""
     shutil.rmtree(store.folder, ignore_errors=True)
     store.save(checkpoint(10))
@@ -95,7 +95,7 @@ def random_positions(store, seed: int, n: int) -> list[tuple[str, int]]:
 
 def test_100_truncations_are_detected(store):
     for name, length in random_positions(store, 1, 100):
-        damage(store, lambda folder: os.truncate(folder / name, length))
+        assert_damage_is_detected(store, lambda folder: os.truncate(folder / name, length))
 
 
 def test_100_bit_flips_are_detected(store):
@@ -104,24 +104,24 @@ def test_100_bit_flips_are_detected(store):
             content = bytearray((folder / name).read_bytes())
             content[position] ^= 1 << number % 8
             (folder / name).write_bytes(content)
-        damage(store, flip)
+        assert_damage_is_detected(store, flip)
 
 
 def test_swapped_and_stale_files_are_detected(store):
     older = store.folder / "step-00000010"
-    damage(store, lambda folder: shutil.copy(older / "state.safetensors", folder))
-    damage(store, lambda folder: (folder / "state.safetensors").unlink())
-    damage(store, lambda folder: (folder / "manifest.json").unlink())
-    damage(store, lambda folder: (folder / "manifest.json").write_text("[" * 100_000))
-    damage(store, lambda folder: (folder / "manifest.json").write_text("[]"))
-    damage(store, lambda folder: os.truncate(folder / "state.safetensors", 0))
+    assert_damage_is_detected(store, lambda folder: shutil.copy(older / "state.safetensors", folder))
+    assert_damage_is_detected(store, lambda folder: (folder / "state.safetensors").unlink())
+    assert_damage_is_detected(store, lambda folder: (folder / "manifest.json").unlink())
+    assert_damage_is_detected(store, lambda folder: (folder / "manifest.json").write_text("[" * 100_000))
+    assert_damage_is_detected(store, lambda folder: (folder / "manifest.json").write_text("[]"))
+    assert_damage_is_detected(store, lambda folder: os.truncate(folder / "state.safetensors", 0))
 
 
 def test_edited_manifest_is_detected(store):
     def edit(folder):
         data = json.loads((folder / "manifest.json").read_text()) | {"step": 30}
         (folder / "manifest.json").write_text(json.dumps(data, sort_keys=True, indent=1) + "\n")
-    damage(store, edit)
+    assert_damage_is_detected(store, edit)
 
 
 def test_all_damaged(store):

@@ -77,8 +77,7 @@ class MeshRenderer(Renderer):
     @staticmethod
     def _normal(vertices, faces, rast) -> Float[Tensor, "B H W 3"]:
         """Face normals, one per pixel."""
-        a, b, c = vertices[faces].unbind(1)
-        normals = normalize(torch.linalg.cross(b - a, c - a), dim=-1)
+        normals = unit_face_normals(vertices, faces)
         face = rast[..., 3].long()
         return torch.cat([normals.new_zeros(1, 3), normals])[face]
 
@@ -92,8 +91,7 @@ def geometry_of(representation) -> tuple[Float[Tensor, "V 3"], Tensor, dict[str,
         vertices, faces = representation.surface()
         return vertices, faces, {"vertices": vertices, "faces": faces}
     places, faces = representation.moved_places(), representation.closed_faces
-    a, b, c = places[faces].unbind(1)
-    normals = normalize(torch.linalg.cross(b - a, c - a), dim=-1)
+    normals = unit_face_normals(places, faces)
     start, end = places[representation.hinge_ends].unbind(1)
     return places[representation.place], representation.start_mesh.faces, {
         "vertices": places, "faces": faces, "neighbour_normals": normals[representation.hinge_faces],
@@ -106,6 +104,12 @@ def is_seen(vertices: Float[Tensor, "V 3"], faces: Int64[Tensor, "F 3"], camera:
     faces32 = faces.int()
     return any(bool((rasterize(one.clip_positions(vertices), faces32, (one.height, one.width))[0][..., 3] > 0).any())
                for one in (camera[view] for view in range(len(camera))))
+
+
+def unit_face_normals(vertices: Float[Tensor, "V 3"], faces: Tensor) -> Float[Tensor, "F 3"]:
+    """Differentiable; 0 where a face has no area."""
+    a, b, c = vertices[faces].unbind(1)
+    return normalize(torch.linalg.cross(b - a, c - a), dim=-1)
 
 
 def shrink(image: Float[Tensor, "B H W C"], factor: int) -> Float[Tensor, "B h w C"]:

@@ -64,7 +64,7 @@ def test_emulated_scatters_repeat_to_the_bit(emulated):
     assert torch.equal(got, emulated.rasterize_backward(*grads, positions, faces, rast))
 
 
-def expect_full_sum(got, want):
+def assert_full_sum(got, want):
     """A bound that is too small by a factor of two overflows and changes the sign."""
     torch.testing.assert_close(got, want, rtol=1e-9, atol=0)
 
@@ -79,13 +79,13 @@ def test_every_pixel_of_a_batch_may_meet_in_one_sum():
     texel = torch.ones(1, 1, 1, 1, dtype=torch.float64)
     nothing = texel.new_zeros(1, 0, 1), corners, texel.new_zeros(0)
     grad_texture = emulated.texture_backward(grad, texel, *nothing, 1, 1, 0)[0]
-    expect_full_sum(grad_texture, texel * pixels * almost_two)
+    assert_full_sum(grad_texture, texel * pixels * almost_two)
 
     rast = corners.new_tensor([1 / 3, 1 / 3, 0, 1]).expand(8, 16, 16, 4).contiguous()
     faces = torch.zeros(1, 3, dtype=torch.int32)  # all three corners are one vertex
     args = texel[0], rast, faces, rast, torch.zeros(0, dtype=torch.int64)
     grad_attributes = emulated.interpolate_backward(grad, grad[..., :0], *args)[0]
-    expect_full_sum(grad_attributes, texel[0] * pixels * almost_two)
+    assert_full_sum(grad_attributes, texel[0] * pixels * almost_two)
 
 
 def test_emulated_empty(emulated):

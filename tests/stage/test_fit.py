@@ -60,7 +60,7 @@ def run(fit, steps):
     return [fit.step(step) for step in steps]
 
 
-def same(a, b):
+def assert_same(a, b):
     assert a.keys() == b.keys()
     for name in a:
         assert torch.equal(a[name], b[name]), name
@@ -83,7 +83,7 @@ def test_it_resumes_to_the_bit(tmp_path, stop):
     state = {name: value.clone() for name, value in first.state().items()}
     second.load_state(state)
     run(second, range(stop, 60))
-    same(whole.state(), second.state())
+    assert_same(whole.state(), second.state())
 
 
 def poison(at):
@@ -96,7 +96,7 @@ def test_a_non_finite_loss_goes_back_to_the_snapshot_with_half_the_step_size(tmp
     run(fit, range(25))
     snapshot = {k: v.clone() for k, v in fit.snapshot.items()}
     fit.step(25)
-    same(fit._tensors(), snapshot)
+    assert_same(fit._tensors(), snapshot)
     assert fit.slow_down == 0.5 and fit.failures == 1
     run(fit, range(26, 60))
     assert all(torch.isfinite(value).all() for value in fit.state().values())
@@ -109,7 +109,7 @@ def test_a_roll_back_survives_a_resume(tmp_path):
     run(first, range(33))
     second.load_state({name: value.clone() for name, value in first.state().items()})
     run(second, range(33, 60))
-    same(whole.state(), second.state())
+    assert_same(whole.state(), second.state())
 
 
 def test_it_gives_up_and_names_the_loss(tmp_path):
