@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from asset3d.errors import EmptySurface
 from asset3d.ops.hash_grid import hash_grid_encode, hash_grid_levels
+from asset3d.registry import Config
 
 
 def _not_coarser(value: int, info: ValidationInfo) -> int:
@@ -18,8 +19,24 @@ def _not_coarser(value: int, info: ValidationInfo) -> int:
     return value
 
 
-FinestResolution = Annotated[int, Field(ge=2), AfterValidator(_not_coarser)]
-"""Cells per axis of the finest level of a config that has `base_resolution` before it."""
+class HashGridConfig(Config):
+    """Settings of every field on a hash grid."""
+
+    type: str
+    n_levels: int = Field(12, ge=1, le=24)
+    """Levels of the hash grid."""
+    base_resolution: int = Field(16, ge=2)
+    """Cells per axis of the coarsest level."""
+    max_resolution: Annotated[int, AfterValidator(_not_coarser)] = Field(512, ge=2)
+    """Cells per axis of the finest level."""
+    log2_hashmap_size: int = Field(17, ge=10, le=24)
+    """Base-2 logarithm of the rows per level."""
+    width: int = Field(64, ge=8, le=512)
+    """Neurons per hidden layer."""
+    n_features: int = Field(15, ge=0)
+    """Numbers that the geometry network hands to the colour network."""
+    occupancy_resolution: int = Field(128, ge=8, le=512)
+    """Cells per axis of the grid that tells rays where to look."""
 
 
 class HashGridEncoding(nn.Module):
@@ -28,10 +45,11 @@ class HashGridEncoding(nn.Module):
     Levels above `n_active` give zeros, so that a field can be trained from coarse to fine.
     """
 
-    def __init__(self, n_levels: int, base_resolution: int, max_resolution: int, log2_hashmap_size: int,
-                 generator: torch.Generator, n_features: int = 2):
+    def __init__(self, config: HashGridConfig, generator: torch.Generator, n_features: int = 2):
         super().__init__()
-        self.levels = hash_grid_levels(n_levels, base_resolution, max_resolution, log2_hashmap_size)
+        n_levels = config.n_levels
+        self.levels = hash_grid_levels(n_levels, config.base_resolution, config.max_resolution,
+                                       config.log2_hashmap_size)
         table = torch.rand(self.levels.first_rows[-1], n_features, generator=generator)
         self.table = nn.Parameter((table * 2 - 1) * 1e-4)
         self.n_levels, self.n_features = n_levels, n_features

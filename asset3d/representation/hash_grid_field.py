@@ -7,8 +7,8 @@ from jaxtyping import Float
 from pydantic import Field
 from torch import Tensor
 
-from asset3d.registry import Config, register
-from asset3d.representation._field import FinestResolution, HashGridEncoding, mlp
+from asset3d.registry import register
+from asset3d.representation._field import HashGridConfig, HashGridEncoding, mlp
 from asset3d.representation._occupancy import OccupancyGrid, dilate
 from asset3d.representation.base import Representation
 from asset3d.scene.views import Views
@@ -16,26 +16,14 @@ from asset3d.scene.views import Views
 POINTS_AT_ONCE = 1 << 17
 
 
-class HashGridFieldConfig(Config):
+class HashGridFieldConfig(HashGridConfig):
     type: Literal["hash_grid_field"] = "hash_grid_field"
     n_levels: int = Field(14, ge=1, le=24)
     """Levels of the hash grid."""
-    base_resolution: int = Field(16, ge=2)
-    """Cells per axis of the coarsest level."""
-    max_resolution: FinestResolution = 512
-    """Cells per axis of the finest level."""
-    log2_hashmap_size: int = Field(17, ge=10, le=24)
-    """Base-2 logarithm of the rows per level."""
-    width: int = Field(64, ge=8, le=512)
-    """Neurons per hidden layer."""
-    n_features: int = Field(15, ge=0)
-    """Numbers that the density network hands to the colour network."""
     initial_density: float = Field(3.0, gt=0)
     """Density of the untrained field, per unit length."""
     surface_density: float = Field(25.0, gt=0)
     """The level at which `convert` takes the surface."""
-    occupancy_resolution: int = Field(128, ge=8, le=512)
-    """Cells per axis of the grid that tells rays where to look."""
     occupancy_every: int = Field(20, ge=1)
     """Steps between two looks at where the density is."""
     occupancy_decay: float = Field(0.8, ge=0, lt=1)
@@ -50,8 +38,7 @@ class HashGridField(Representation):
 
     def __init__(self, config: HashGridFieldConfig, generator: torch.Generator):
         super().__init__(config)
-        self.encoding = HashGridEncoding(config.n_levels, config.base_resolution, config.max_resolution,
-                                         config.log2_hashmap_size, generator)
+        self.encoding = HashGridEncoding(config, generator)
         self.geometry = mlp([self.encoding.width, config.width, 1 + config.n_features], generator)
         self.appearance = mlp([1 + config.n_features, config.width, config.width, 3], generator)
         self.occupancy = OccupancyGrid(config.occupancy_resolution)

@@ -8,8 +8,8 @@ from jaxtyping import Float
 from pydantic import Field
 from torch import Tensor, nn
 
-from asset3d.registry import Config, register
-from asset3d.representation._field import FinestResolution, HashGridEncoding, mlp
+from asset3d.registry import register
+from asset3d.representation._field import HashGridConfig, HashGridEncoding, mlp
 from asset3d.representation._occupancy import OccupancyGrid
 from asset3d.representation.base import Representation
 from asset3d.scene.views import Views
@@ -17,20 +17,8 @@ from asset3d.scene.views import Views
 POINTS_AT_ONCE = 1 << 17
 
 
-class SdfFieldConfig(Config):
+class SdfFieldConfig(HashGridConfig):
     type: Literal["sdf_field"] = "sdf_field"
-    n_levels: int = Field(12, ge=1, le=24)
-    """Levels of the hash grid."""
-    base_resolution: int = Field(16, ge=2)
-    """Cells per axis of the coarsest level."""
-    max_resolution: FinestResolution = 512
-    """Cells per axis of the finest level."""
-    log2_hashmap_size: int = Field(17, ge=10, le=24)
-    """Base-2 logarithm of the rows per level."""
-    width: int = Field(64, ge=8, le=512)
-    """Neurons per hidden layer."""
-    n_features: int = Field(15, ge=0)
-    """Numbers that the geometry network hands to the colour network."""
     initial_levels: int = Field(6, ge=1)
     """Levels that are active at the first step; the others follow one by one."""
     all_levels_at: float = Field(0.5, ge=0, le=1)
@@ -39,8 +27,6 @@ class SdfFieldConfig(Config):
     """1/s of NeuS's logistic density at the first step; grows geometrically (NeuS learns it, which is slower)."""
     final_sharpness: float = Field(1200, gt=0)
     """1/s at the last step."""
-    occupancy_resolution: int = Field(128, ge=8, le=512)
-    """Cells per axis of the grid that tells rays where to look."""
     occupancy_every: int = Field(40, ge=1)
     """Steps between two looks at where the surface is."""
     hull_steps: int = Field(150, ge=0)
@@ -55,8 +41,7 @@ class SdfField(Representation):
 
     def __init__(self, config: SdfFieldConfig, generator: torch.Generator):
         super().__init__(config)
-        self.encoding = HashGridEncoding(config.n_levels, config.base_resolution, config.max_resolution,
-                                         config.log2_hashmap_size, generator)
+        self.encoding = HashGridEncoding(config, generator)
         self.geometry = mlp([3 + self.encoding.width, config.width, 1 + config.n_features], generator,
                             lambda: nn.Softplus(beta=100))
         self.appearance = mlp([3 + config.n_features + self.encoding.width, config.width, config.width, 3], generator)
