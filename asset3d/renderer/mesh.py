@@ -1,13 +1,14 @@
 """Rasterization of meshes with anti-aliased, differentiable silhouettes (Laine et al. 2020)."""
-from typing import Literal
+from typing import Annotated, Literal
 
 import torch
 from jaxtyping import Float, Int64
-from pydantic import Field
+from pydantic import AfterValidator, Field
 from torch import Tensor
 from torch.nn.functional import avg_pool2d, normalize
 
-from asset3d.ops.triangle import antialias, interpolate, rasterize, texture
+from asset3d.ops import _backend
+from asset3d.ops.triangle import rasterize
 from asset3d.registry import Config, register
 from asset3d.renderer.base import Renderer
 from asset3d.representation.textured_mesh import TexturedMesh
@@ -24,6 +25,8 @@ class MeshRendererConfig(Config):
     from which viewers make their own mip-maps."""
     normals: bool = False
     """Also render normals (needed by the normal and smoothness losses)."""
+    backend: Annotated[Literal["native", "nvdiffrast"], AfterValidator(_backend.installed)] = "native"
+    """Whose kernels rasterize; `nvdiffrast` must be installed, and runs on CUDA only."""
 
 
 @register("renderer", MeshRendererConfig)
@@ -35,6 +38,7 @@ class MeshRenderer(Renderer):
 
     def __init__(self, config: MeshRendererConfig):
         self.config = config
+        self.ops = _backend.backend("triangle", config.backend)
 
     @classmethod
     def gives_of(cls, config: MeshRendererConfig) -> tuple[str, ...]:
@@ -47,14 +51,14 @@ class MeshRenderer(Renderer):
         vertices, faces, shape = geometry_of(representation)
         clip = fine.clip_positions(vertices)
         faces32 = faces.int()
-        rast, rast_db = rasterize(clip, faces32, (fine.height, fine.width))
+        rast, rast_db = self.ops.rasterize(clip, faces32, (fine.height, fine.width))
         covered = rast[..., 3:] > 0
         parts = [self._color(representation, vertices, faces32, rast, rast_db, covered), covered.to(clip.dtype)]
-        depth = interpolate(clip[..., 3:], rast, faces32)[0]
+        depth = self.ops.interpolate(clip[..., 3:], rast, faces32)[0]
         if self.config.normals:
             parts.append(self._normal(vertices, faces, rast))
         topology = getattr(representation, "topology", None)  # known where the faces never change
-        image = antialias(torch.cat(parts, -1), rast, clip, faces32, topology)
+        image = self.ops.antialias(torch.cat(parts, -1), rast, clip, faces32, topology)
         image = shrink(image, factor)
         return Rendering(image[..., :3], image[..., 3:4], nearest(depth * covered, factor),
                          normalize(image[..., 4:7], dim=-1) if self.config.normals else None,
@@ -65,10 +69,10 @@ class MeshRenderer(Renderer):
         if isinstance(representation, TexturedMesh):
             uvs = representation.start_mesh.uvs[None]
             mip_maps = self.config.texture_filter != "linear"
-            uv, uv_da = interpolate(uvs, rast, faces, rast_db, "all" if mip_maps else None)
-            return texture(representation.texture, uv, uv_da if mip_maps else None, self.config.texture_filter,
-                           boundary_mode="clamp") * covered
-        position, _ = interpolate(vertices[None], rast, faces)
+            uv, uv_da = self.ops.interpolate(uvs, rast, faces, rast_db, "all" if mip_maps else None)
+            return self.ops.texture(representation.texture, uv, uv_da if mip_maps else None,
+                                    self.config.texture_filter, boundary_mode="clamp") * covered
+        position, _ = self.ops.interpolate(vertices[None], rast, faces)
         index = torch.nonzero(covered[..., 0].flatten())[:, 0]
         color = representation.color(position.reshape(-1, 3)[index])
         out = color.new_zeros(covered.numel(), 3).index_copy(0, index, color)

@@ -1,6 +1,6 @@
 """Parts that fields share: the hash-grid encoding and a small network."""
 from collections.abc import Callable
-from typing import Annotated
+from typing import Annotated, Literal
 
 import torch
 from jaxtyping import Float
@@ -8,7 +8,8 @@ from pydantic import AfterValidator, Field, ValidationInfo
 from torch import Tensor, nn
 
 from asset3d.errors import EmptySurface
-from asset3d.ops.hash_grid import hash_grid_encode, hash_grid_levels
+from asset3d.ops import _backend
+from asset3d.ops.hash_grid import hash_grid_levels
 from asset3d.registry import Config
 
 
@@ -37,6 +38,8 @@ class HashGridConfig(Config):
     """Numbers that the geometry network hands to the colour network."""
     occupancy_resolution: int = Field(128, ge=8, le=512)
     """Cells per axis of the grid that tells rays where to look."""
+    backend: Annotated[Literal["native", "tinycudann"], AfterValidator(_backend.installed)] = "native"
+    """Whose kernels look up the hash grid; `tinycudann` must be installed, and runs on CUDA only."""
 
 
 class HashGridEncoding(nn.Module):
@@ -54,6 +57,7 @@ class HashGridEncoding(nn.Module):
         self.table = nn.Parameter((table * 2 - 1) * 1e-4)
         self.n_levels, self.n_features = n_levels, n_features
         self.n_active = n_levels
+        self.encode = _backend.backend("hash_grid", config.backend).hash_grid_encode
 
     @property
     def width(self) -> int:
@@ -68,8 +72,8 @@ class HashGridEncoding(nn.Module):
     def forward(self, x: Float[Tensor, "N 3"]) -> Float[Tensor, "N LF"]:
         n = self.n_active
         levels = self.levels
-        features = hash_grid_encode(x + 0.5, self.table, levels.scales[:n], levels.resolutions[:n],
-                                    levels.first_rows[:n + 1])
+        features = self.encode(x + 0.5, self.table, levels.scales[:n], levels.resolutions[:n],
+                               levels.first_rows[:n + 1])
         missing = (self.n_levels - n) * self.n_features
         return nn.functional.pad(features, (0, missing)) if missing else features
 

@@ -1,13 +1,14 @@
 """A surface on a tetrahedral grid (DMTet, Shen et al. 2021): signed distances and offsets at grid vertices."""
 import copy
-from typing import Literal
+from typing import Annotated, Literal
 
 import torch
 from jaxtyping import Float
-from pydantic import Field
+from pydantic import AfterValidator, Field
 from torch import Tensor, nn
 
-from asset3d.ops.marching_tets import TetGrid, marching_tets, tet_grid
+from asset3d.ops import _backend
+from asset3d.ops.marching_tets import TetGrid, tet_grid
 from asset3d.registry import Config, register
 from asset3d.representation._field import require_surface
 from asset3d.representation.base import Representation
@@ -22,6 +23,8 @@ class TetMeshConfig(Config):
     """Only tetrahedra within so many cells of the first surface are kept: the surface can move as far."""
     learning_rate_geometry: float = Field(0.02, gt=0)
     """Factor on the learning rate for distances and offsets (the colour field has factor 1)."""
+    backend: Annotated[Literal["native", "kaolin"], AfterValidator(_backend.installed)] = "native"
+    """Whose kernels find the surface; `kaolin` must be installed."""
 
 
 @register("representation", TetMeshConfig)
@@ -44,6 +47,7 @@ class TetMesh(Representation):
         self.grid, kept = band_of(grid, distance, config.band / config.resolution)
         self.distance = nn.Parameter(distance[kept].clone())
         self.offset = nn.Parameter(torch.zeros_like(self.grid.vertices))
+        self.march = _backend.backend("marching_tets", config.backend).marching_tets
         self.field = copy.deepcopy(field)  # the artifact that it came from stays as it is
 
     def parameter_groups(self):
@@ -53,7 +57,7 @@ class TetMesh(Representation):
     def surface(self) -> tuple[Float[Tensor, "V 3"], Tensor]:
         """Vertices and faces of the present surface, differentiable in distances and offsets."""
         reach = 0.45 / self.config.resolution  # a vertex stays in its own cell, so no tetrahedron turns over
-        return marching_tets(-self.distance, self.grid.vertices + reach * torch.tanh(self.offset), self.grid)
+        return self.march(-self.distance, self.grid.vertices + reach * torch.tanh(self.offset), self.grid)
 
     @torch.no_grad()
     def mesh(self) -> Mesh:
