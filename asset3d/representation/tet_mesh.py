@@ -15,6 +15,9 @@ from asset3d.representation.base import Representation
 from asset3d.scene.mesh import Mesh
 
 
+MarchingTetsBackend = Annotated[Literal["native", "kaolin"], AfterValidator(_backend.installed)]
+
+
 class TetMeshConfig(Config):
     type: Literal["tet_mesh"] = "tet_mesh"
     resolution: int = Field(128, ge=4, le=512)
@@ -23,7 +26,7 @@ class TetMeshConfig(Config):
     """Only tetrahedra within so many cells of the first surface are kept: the surface can move as far."""
     learning_rate_geometry: float = Field(0.02, gt=0)
     """Factor on the learning rate for distances and offsets (the colour field has factor 1)."""
-    backend: Annotated[Literal["native", "kaolin"], AfterValidator(_backend.installed)] = "native"
+    backend: MarchingTetsBackend = "native"
     """Whose kernels find the surface; `kaolin` must be installed."""
 
 

@@ -11,7 +11,7 @@ from asset3d.ops.marching_tets import marching_tets_dense
 from asset3d.registry import register
 from asset3d.representation._field import require_surface
 from asset3d.representation.base import Representation
-from asset3d.representation.tet_mesh import TetMesh, TetMeshConfig
+from asset3d.representation.tet_mesh import MarchingTetsBackend, TetMesh, TetMeshConfig
 from asset3d.scene.mesh import Mesh
 from asset3d.stage.base import Stage, StageConfig
 
@@ -25,6 +25,8 @@ class ConvertConfig(StageConfig):
     """What the representation becomes."""
     resolution: int = Field(128, ge=4, le=512)
     """Cells per axis of the grid on which a field's surface is found."""
+    backend: MarchingTetsBackend = "native"
+    """Whose kernels find the surface of a `tet_mesh` while it is fitted; `kaolin` must be installed."""
 
 
 @register("stage", ConvertConfig)
@@ -63,7 +65,8 @@ class Convert(Stage):
     def finish(self) -> dict[str, Representation | Mesh]:
         if self.config.to == "mesh":
             return {"mesh": Mesh(**self.made)}
-        return {"representation": TetMesh(TetMeshConfig(resolution=self.config.resolution), self.source)}
+        made = TetMeshConfig(resolution=self.config.resolution, backend=self.config.backend)
+        return {"representation": TetMesh(made, self.source)}
 
     def state(self) -> dict[str, Tensor]:
         return self.made
