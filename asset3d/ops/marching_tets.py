@@ -10,7 +10,7 @@ from jaxtyping import Float, Int32, Int64
 from torch import Tensor
 
 from asset3d import _C  # noqa: F401  registers torch.ops.asset3d.*
-from asset3d.ops._check import check, deterministic
+from asset3d.ops._check import check, check_float, deterministic
 
 EDGE_ENDS = ((0, 1), (0, 2), (0, 3), (1, 2), (1, 3), (2, 3))
 # Corners of the six tets of a cube, corner x y z as bits 4 2 1; also in csrc/marching_tets/dense_math.h.
@@ -165,6 +165,7 @@ def marching_tets_dense(
         ValueError: a shape is wrong, or upper <= lower. RuntimeError: `sdf` is not finite (CPU).
     """
     check("marching_tets_dense", sdf=(sdf, "X Y Z"))
+    check_float("marching_tets_dense", sdf=sdf)
     lower, upper = [float(x) for x in lower], [float(x) for x in upper]
     if len(lower) != 3 or len(upper) != 3 or any(a >= b for a, b in zip(lower, upper)):
         raise ValueError(f"marching_tets_dense: `lower` must be 3 numbers below those of `upper`, got {lower}, {upper}")

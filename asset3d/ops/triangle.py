@@ -11,7 +11,7 @@ from jaxtyping import Float, Int32
 from torch import Tensor
 
 import asset3d.ops._triangle_autograd  # noqa: F401  registers fakes and derivatives
-from asset3d.ops._check import check
+from asset3d.ops._check import check, check_float
 from asset3d.ops._triangle_reference import antialias_reference as antialias_reference
 from asset3d.ops._triangle_reference import face_topology_reference as face_topology_reference
 from asset3d.ops._triangle_reference import interpolate_reference as interpolate_reference
@@ -46,7 +46,7 @@ def rasterize(
         ValueError: a shape, an index or a size is out of range, or a position is not finite. TypeError: a dtype.
     """
     check("rasterize", positions=(positions, "B V 4"))
-    _check_float("rasterize", "positions", positions)
+    check_float("rasterize", positions=positions)
     _check_faces("rasterize", faces, positions, positions.shape[1])
     _check_finite("rasterize", positions=positions)
     height, width = resolution
@@ -81,8 +81,9 @@ def interpolate(
     """
     op = "interpolate"
     check(op, attributes=(attributes, "_ V A"), rast=(rast, "B H W 4"))
-    _check_float(op, "attributes", attributes)
+    check_float(op, attributes=attributes)
     _check_batch(op, "attributes", attributes, rast)
+    _check_finite(op, rast=rast)
     _check_faces(op, faces, attributes, attributes.shape[1])
     chosen = _chosen_attributes(op, diff_attributes, attributes.shape[2])
     if rast_db is None:
@@ -148,7 +149,7 @@ def texture(
 def _check_texture(tex: Tensor, uv: Tensor, filter_mode: str, boundary_mode: str) -> None:
     op = "texture"
     check(op, tex=(tex, "_ TH TW C"), uv=(uv, "B H W 2"))
-    _check_float(op, "tex", tex)
+    check_float(op, tex=tex)
     _check_batch(op, "tex", tex, uv)
     for name, value, known in (("filter_mode", filter_mode, FILTERS), ("boundary_mode", boundary_mode, BOUNDARIES)):
         if value not in known:
@@ -198,6 +199,9 @@ def face_topology(faces: Int32[Tensor, "F 3"], vertices: Float[Tensor, "V 3"] | 
     n_vertices = int(faces.max()) + 1 if vertices is None and faces.numel() else 0
     if vertices is not None:
         check("face_topology", vertices=(vertices, "V D"))
+        check_float("face_topology", vertices=vertices)
+        if vertices.device != faces.device:
+            raise ValueError(f"face_topology: `vertices` is on {vertices.device} but `faces` is on {faces.device}")
         n_vertices = vertices.shape[0]
     _check_faces("face_topology", faces, faces, n_vertices)
     if vertices is not None and n_vertices:
@@ -234,9 +238,9 @@ def antialias(
     """
     op = "antialias"
     check(op, color=(color, "B H W C"), rast=(rast, "B H W 4"), positions=(positions, "B V 4"))
-    _check_float(op, "color", color)
+    check_float(op, color=color)
     _check_faces(op, faces, positions, positions.shape[1])
-    _check_finite(op, positions=positions)
+    _check_finite(op, rast=rast, positions=positions)
     if topology is None:
         topology = face_topology(faces)
     check(op, faces=(faces, "F 3"), topology=(topology, "F 3"))
@@ -246,11 +250,6 @@ def antialias(
             rast.detach().contiguous(), positions.detach(), faces, topology.contiguous()
         )
     return torch.ops.asset3d.antialias(color.contiguous(), positions, faces, crossings)
-
-
-def _check_float(op: str, name: str, tensor: Tensor) -> None:
-    if tensor.dtype not in (torch.float32, torch.float64):
-        raise TypeError(f"{op}: `{name}` must be float32 or float64, got {tensor.dtype}")
 
 
 def _check_batch(op: str, name: str, tensor: Tensor, image: Tensor) -> None:

@@ -48,7 +48,7 @@ def ray_box(
     Raises:
         ValueError: a shape or device is wrong. TypeError: dtypes differ. RuntimeError: a value is not finite (CPU).
     """
-    lower, upper = _corners(origins, lower, upper)
+    lower, upper = _corners("ray_box", origins, lower, upper)
     _check_rays("ray_box", origins, directions, lower, upper)
     return torch.ops.asset3d.ray_box(
         origins.contiguous(), directions.contiguous(), lower.contiguous(), upper.contiguous()
@@ -87,9 +87,9 @@ def march_rays(
     Raises:
         ValueError: a shape, device or number is wrong. TypeError: a dtype. RuntimeError: a value is not finite (CPU).
     """
+    lower, upper = _corners("march_rays", origins, lower, upper)
     if offsets is None:
         offsets = torch.full_like(origins[:, 0], 0.5)
-    lower, upper = _corners(origins, lower, upper)
     _check_rays("march_rays", origins, directions, lower, upper, offsets=(offsets, "R"))
     _check_march(occupancy, origins, step, max_samples)
     tensors = (tensor.detach().contiguous() for tensor in (origins, directions, occupancy, lower, upper, offsets))
@@ -141,10 +141,17 @@ def composite_rays(
     return torch.ops.asset3d.composite_rays(alpha.contiguous(), values.contiguous(), first.contiguous())
 
 
-def _corners(origins, lower, upper) -> tuple[Tensor, Tensor]:
-    return tuple(
-        corner if isinstance(corner, Tensor) else origins.new_tensor(list(corner)) for corner in (lower, upper)
-    )
+def _corners(op: str, origins, lower, upper) -> list[Tensor]:
+    """Corners of a box as tensors like `origins`, from tensors or three numbers each."""
+    check(op, origins=(origins, "R 3"))
+    corners = []
+    for name, corner in (("lower", lower), ("upper", upper)):
+        if not isinstance(corner, Tensor):
+            if not isinstance(corner, Sequence) or len(corner) != 3:
+                raise TypeError(f"{op}: `{name}` must be a tensor or three numbers, got {corner!r}")
+            corner = origins.new_tensor([float(x) for x in corner])
+        corners.append(corner)
+    return corners
 
 
 def _check_rays(op: str, origins, directions, lower, upper, **more) -> None:
