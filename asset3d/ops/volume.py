@@ -147,7 +147,7 @@ def _corners(op: str, origins, lower, upper) -> list[Tensor]:
     corners = []
     for name, corner in (("lower", lower), ("upper", upper)):
         if not isinstance(corner, Tensor):
-            if not isinstance(corner, Sequence) or len(corner) != 3:
+            if not isinstance(corner, Sequence):
                 raise TypeError(f"{op}: `{name}` must be a tensor or three numbers, got {corner!r}")
             corner = origins.new_tensor([float(x) for x in corner])
         corners.append(corner)
@@ -233,7 +233,7 @@ torch.library.register_autograd("asset3d::composite_rays_backward", _refuse_seco
 
 
 def ray_box_reference(origins, directions, lower, upper):
-    lower, upper = _corners(origins, lower, upper)
+    lower, upper = _corners("ray_box", origins, lower, upper)
     parallel = directions == 0
     safe = torch.where(parallel, 1, directions)
     enter = (torch.where(directions > 0, lower, upper) - origins) / safe
@@ -246,7 +246,7 @@ def ray_box_reference(origins, directions, lower, upper):
 
 
 def march_rays_reference(origins, directions, occupancy, lower, upper, step, offsets=None, max_samples=4096):
-    lower, upper = _corners(origins, lower, upper)
+    lower, upper = _corners("march_rays", origins, lower, upper)
     if offsets is None:
         offsets = torch.full_like(origins[:, 0], 0.5)
     step = origins.new_tensor(step)
