@@ -1,6 +1,6 @@
 """Hash grid against a plain-torch implementation: 2^18 points, 16 levels, 2 features, tables of 2^19 rows."""
 import torch
-from harness import compare, row
+from harness import compare, floor_seconds, peers, row, rows_of_peers
 
 from asset3d.ops.hash_grid import HashGridLevels, hash_grid_encode, hash_grid_levels
 
@@ -44,6 +44,10 @@ def run(device: str = "cpu", n: int = 2**18, rounds: int = 3, log2_hashmap_size:
     points = x.clone().requires_grad_()
     encoders = {"asset3d": lambda p: hash_grid_encode(p, table, *levels),
                 "torch": lambda p: torch_encode(p, table, levels)}
+    others = peers("hash_grid", device)
+    encoders |= {name: lambda p, m=module: m.hash_grid_encode(p, table, *levels) for name, module in others.items()}
+    moved = 4 * (x.numel() + table.numel() + grad.numel())
+    floor = floor_seconds(device, bytes=moved, l2_bytes=n * 16 * 8 * 32)  # 8 corners of 16 levels, a sector each
 
     def forward(encode):
         with torch.no_grad():
@@ -64,4 +68,9 @@ def run(device: str = "cpu", n: int = 2**18, rounds: int = 3, log2_hashmap_size:
     # 2048 cells per axis leave float32 1e-4 of a cell, which torch rounds without a fused multiply-add.
     torch.testing.assert_close(forward(encoders["asset3d"]), forward(encoders["torch"]), rtol=0, atol=2e-3)
     seconds = lambda fn: compare({key: (lambda e=e: fn(e)) for key, e in encoders.items()}, rounds, device)
-    return [row(name, seconds(fn), "torch", need=need) for name, (fn, need) in work.items()]
+    rows = []
+    for name, (fn, need) in work.items():
+        times = seconds(fn)
+        rows.append(row(name, times, "torch", need=need, floor=floor if name == "hash grid forward" else None))
+        rows += rows_of_peers(name, times, dict.fromkeys(others, 1.0))
+    return rows

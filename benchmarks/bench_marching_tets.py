@@ -2,7 +2,7 @@
 import time
 
 import torch
-from harness import compare, row
+from harness import compare, floor_seconds, peers, row, rows_of_peers
 
 from asset3d.ops.marching_tets import (
     EDGE_ENDS,
@@ -58,10 +58,14 @@ def rows_of(name, grid, need, device, rounds):
     functions = {
         "asset3d": marching_tets, "torch, kaolin's steps": kaolin_steps, "torch, packed keys": marching_tets_reference
     }
+    others = peers("marching_tets", device)
+    functions |= {key: module.marching_tets for key, module in others.items()}
+    floor = floor_seconds(device, bytes=4 * (grid.tets.numel() + sdf.numel()))
     forward_times = compare({key: forward(fn) for key, fn in functions.items()}, rounds, device)
     both_times = compare({key: both(fn) for key, fn in functions.items()}, rounds, device)
     return [
-        row(f"marching tets, {name}", forward_times, "torch, kaolin's steps", need=need),
+        row(f"marching tets, {name}", forward_times, "torch, kaolin's steps", need=need, floor=floor),
+        *rows_of_peers(f"marching tets, {name}", forward_times, dict.fromkeys(others, 5.0)),
         row(f"marching tets, {name}", forward_times, "torch, packed keys"),
         row(f"marching tets, {name}, forward + backward", both_times, "torch, kaolin's steps"),
     ]

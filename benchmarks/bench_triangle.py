@@ -2,9 +2,10 @@
 import math
 
 import torch
-from harness import compare, row
+from harness import compare, floor_seconds, peers, row, rows_of_peers
 
-from asset3d.ops.triangle import antialias, face_topology, interpolate, rasterize, texture
+from asset3d.ops import triangle
+from asset3d.ops.triangle import face_topology, rasterize
 
 SIZE, FOV, DISTANCE = 512, 30.0, 2.0
 
@@ -52,25 +53,32 @@ def run(device: str = "cpu", rounds: int = 7) -> list[dict]:
     functions = {"asset3d": lambda: rasterize(positions, faces, (SIZE, SIZE))}
     if (rays := embree(vertices, faces)) is not None:
         functions["embree"] = rays
-    rows = [row("rasterize 82 008 faces, 512 x 512", compare(functions, rounds, device), "embree", need=3.0)]
+    others = peers("triangle", device)
+    functions |= {name: lambda m=module: m.rasterize(positions, faces, (SIZE, SIZE)) for name, module in others.items()}
+    times = compare(functions, rounds, device)
+    floor = floor_seconds(device, bytes=4 * (positions.numel() + faces.numel() + 2 * 4 * SIZE * SIZE))
+    name = "rasterize 82 008 faces, 512 x 512"
+    rows = [row(name, times, "embree", need=3.0, floor=floor), *rows_of_peers(name, times, dict.fromkeys(others, 1.0))]
 
     topology = face_topology(faces)
     uv = (vertices[None, :, :2] + 0.5).contiguous()
     tex = torch.rand(1, 1024, 1024, 3, generator=torch.Generator().manual_seed(0)).to(device)
 
-    def render(filter_mode: str, backward: bool):
+    def render(ops, filter_mode: str, backward: bool):
         leaves = [t.clone().requires_grad_(backward) for t in (positions, tex)]
-        rast, rast_db = rasterize(leaves[0], faces, (SIZE, SIZE))
-        at, at_da = interpolate(uv, rast, faces, rast_db, "all")
-        color = texture(leaves[1], at, at_da, filter_mode) * (rast[..., 3:] > 0)
-        image = antialias(color, rast, leaves[0], faces, topology)
+        rast, rast_db = ops.rasterize(leaves[0], faces, (SIZE, SIZE))
+        at, at_da = ops.interpolate(uv, rast, faces, rast_db, "all")
+        color = ops.texture(leaves[1], at, at_da, filter_mode) * (rast[..., 3:] > 0)
+        image = ops.antialias(color, rast, leaves[0], faces, topology)
         return torch.autograd.grad(image.square().sum(), leaves) if backward else image
 
     for filter_mode in ("linear", "linear-mipmap-linear"):
         for backward in (False, True):
-            call = lambda: render(filter_mode, backward)  # noqa: B023, E731
+            calls = {name: lambda o=ops, f=filter_mode, b=backward: render(o, f, b)
+                     for name, ops in {"asset3d": triangle, **others}.items()}
+            times = compare(calls, rounds, device)
             what = "forward + backward" if backward else "forward"
-            rows.append(row(f"rasterize, interpolate, texture ({filter_mode}), antialias: {what}",
-                            compare({"asset3d": call}, rounds, device), "none"))
+            name = f"rasterize, interpolate, texture ({filter_mode}), antialias: {what}"
+            rows += rows_of_peers(name, times, dict.fromkeys(others, 1.0)) or [row(name, times, "")]
     rows.append(row("face_topology", compare({"asset3d": lambda: face_topology(faces)}, rounds, device), "none"))
     return rows

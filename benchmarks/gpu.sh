@@ -5,13 +5,15 @@
 #
 # Builds the CUDA kernels for this GPU, runs the operator tests on it, the memory and the race checker on tiny shapes, a
 # recipe that is stopped and resumed, and the benchmarks. Writes benchmarks/results/<gpu>.json, .md and .log, also when a step fails. Exit code 1 if one did.
-# OUT=DIR also copies the results there. DRY_RUN=1 prints the steps instead of running them.
+# OUT=DIR also copies the results there. DRY_RUN=1 prints the steps instead of running them. PEERS=DIR holds wheels, or folders
+# of sources, of gsplat, nvdiffrast, tiny-cuda-nn or kaolin: they are installed beside the build and compared with.
 set -uo pipefail
 cd "$(dirname "$0")/.." || exit 1
 
 PYTHON=${PYTHON:-$([ -x .venv/bin/python ] && echo .venv/bin/python || echo python3)}
 OUT=${OUT:-}
 DRY_RUN=${DRY_RUN:-}
+PEERS=${PEERS:-}
 RESULTS=benchmarks/results
 DEADLINE=$((SECONDS + 530))
 failed=0
@@ -67,6 +69,15 @@ if command -v nvcc > /dev/null || [ -n "$DRY_RUN" ]; then
   step build 240 "$PYTHON" setup.py build_ext --inplace
 else
   skip build "nvcc is not on PATH; using the kernels that are built"
+fi
+if [ -n "$PEERS" ]; then  # one that cannot be installed is not compared with, and that is all
+  failed_before=$failed
+  for peer in "$PEERS"/*; do
+    step "peer-$(basename "$peer")" 120 "$PYTHON" -m pip install --no-index --no-deps --no-build-isolation \
+      --target build/peers "$peer"
+  done
+  failed=$failed_before
+  export PYTHONPATH="$PWD:$PWD/build/peers"
 fi
 step kernels 30 "$PYTHON" -c 'import torch; from asset3d import _C; info = _C.build_info(); print(info); assert info["cuda"]'
 step tests 150 "$PYTHON" -m pytest -q -p no:cacheprovider -k cuda tests/ops

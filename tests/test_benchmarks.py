@@ -38,13 +38,13 @@ def test_hash_grid_rows(load):
 def test_table_marks_what_is_missed(load, tmp_path, monkeypatch):
     harness = load("harness")
     monkeypatch.setattr(harness, "RESULTS", tmp_path)
-    rows = [harness.row("fast", dict(asset3d=0.001, torch=0.02), "torch", need=10),
+    rows = [harness.row("fast", dict(asset3d=0.001, torch=0.02), "torch", need=10, floor=0.0005),
             harness.row("slow", dict(asset3d=0.01, torch=0.02), "torch", need=10),
             harness.row("alone", dict(asset3d=0.01), "torch")]
     path = harness.write("machine", rows, "cpu")
     text = path.with_suffix(".md").read_text()
-    assert "| fast | 1.00 | torch | 20.00 | 20.0x | 10x |" in text
-    assert "| slow | 10.00 | torch | 20.00 | 2.0x | 10x (missed) |" in text
+    assert "| fast | 1.00 | torch | 20.00 | 20.0x | 10x | 50% |" in text
+    assert "| slow | 10.00 | torch | 20.00 | 2.0x | 10x (missed) |  |" in text
     assert json.loads(path.read_text())["rows"][2]["ratio"] is None
     assert sorted(p.name for p in tmp_path.iterdir()) == ["machine.json", "machine.md"]
 
