@@ -32,6 +32,18 @@ Isa isa() {
   return chosen;
 }
 
+bool has_bfloat16_products() {
+#ifdef A3D_X86
+  static const bool has = [] {
+    const char* wish = std::getenv("ASSET3D_BFLOAT16");
+    return isa() == Isa::avx512 && __builtin_cpu_supports("avx512bf16") && !(wish && !std::strcmp(wish, "0"));
+  }();
+  return has;
+#else
+  return false;
+#endif
+}
+
 const char* isa_name() {
   return isa() == Isa::avx512 ? "avx512" : isa() == Isa::avx2 ? "avx2" : "baseline";
 }

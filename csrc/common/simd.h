@@ -29,6 +29,7 @@ namespace asset3d::simd {
 enum class Isa { baseline, avx2, avx512 };
 Isa isa();               // the best that this machine has, unless ASSET3D_ISA says less
 const char* isa_name();  // "baseline", "avx2", "avx512"
+bool has_bfloat16_products();  // VDPBF16PS beside avx512; ASSET3D_BFLOAT16=0 in the environment denies it
 
 template <typename Fn>
 Fn pick([[maybe_unused]] Fn baseline, [[maybe_unused]] Fn avx2, [[maybe_unused]] Fn avx512) {
