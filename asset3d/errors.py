@@ -40,6 +40,18 @@ class EmptySurface(Asset3DError):
     """A field has no surface at the level asked for; the text gives the range of its values."""
 
 
+class TooManyIntersections(Asset3DError):
+    """Gaussians cover more tiles of the images than the budget allows; the text names the largest one."""
+
+    def __init__(self, message: str, count: int = -1, limit: int = -1, n_bytes: int = -1):
+        super().__init__(message)
+        self.count = count
+        """Pairs of a Gaussian and a tile."""
+        self.limit = limit
+        self.n_bytes = n_bytes
+        """Memory that they would take, with the gradient."""
+
+
 class Diverged(Asset3DError):
     """A loss or a parameter became non-finite more often than the roll-back budget allows."""
 

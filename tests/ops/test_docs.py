@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
-FAMILIES = ["hash_grid", "triangle", "marching_tets", "volume", "attention"]
+FAMILIES = ["hash_grid", "triangle", "marching_tets", "volume", "gaussian", "attention"]
 BUILDERS = {"tet_grid", "cube_tet_grid", "hash_grid_levels", "mip_level_count"}  # plain Python, no kernel of their own
 
 

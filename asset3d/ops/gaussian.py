@@ -1,0 +1,470 @@
+"""Gaussian splatting (Kerbl et al. 2023), differentiable: project into the image, blend front to back.
+
+Letters in shapes: B cameras, N Gaussians, C channels, H rows, W columns, K coefficients of spherical harmonics.
+What is drawn follows gsplat: dilation 0.3, alpha at most 0.99, alpha below 1/255 left out, a pixel stops at a
+transmittance of 1e-4. A Gaussian of covariance R S S R^T has its alpha = opacity * exp(-q), q = half its squared
+distance in deviations.
+"""
+import re
+from typing import NamedTuple
+
+import torch
+from jaxtyping import Bool, Float, Int64
+from torch import Tensor
+
+from asset3d import _C  # noqa: F401  registers torch.ops.asset3d.*
+from asset3d.errors import TooManyIntersections
+from asset3d.ops._check import check
+
+ALPHA_MIN = 1 / 255
+MAX_INTERSECTIONS = 2**31 - 1
+
+
+class ProjectedGaussians(NamedTuple):
+    """Gaussians in the images of B cameras; zero where `radii` says that one is not drawn."""
+
+    means_2d: Float[Tensor, "B N 2"]
+    """Centres in pixels (column, row). After `means_2d.retain_grad()` its gradient drives densification."""
+    conics: Float[Tensor, "B N 3"]
+    """Inverse covariances in pixels: xx, xy, yy."""
+    depths: Float[Tensor, "B N"]
+    """Distances along the optical axis."""
+    opacities: Float[Tensor, "B N"]
+    """What antialiasing has left of the opacities; else the opacities."""
+    radii: Float[Tensor, "B N 2"]
+    """Half the width and height, in pixels, of what shows; 0 where nothing does, -1 where the Gaussian is absurd."""
+
+    @property
+    def visible(self) -> Bool[Tensor, "B N"]:
+        """Which Gaussians are drawn."""
+        return self.radii[..., 0] > 0
+
+    @property
+    def n_culled(self) -> Int64[Tensor, "B"]:
+        """How many are not drawn: behind or beside the camera, too faint, or absurd."""
+        return (~self.visible).sum(-1)
+
+    @property
+    def n_absurd(self) -> Int64[Tensor, "B"]:
+        """How many are not drawn because a value is not finite, their shape has no inverse, or they span 1e7 pixels."""
+        return (self.radii[..., 0] < 0).sum(-1)
+
+
+class SplatRendering(NamedTuple):
+    """What :func:`rasterize_gaussians` returns."""
+
+    color: Float[Tensor, "B H W C"]
+    alpha: Float[Tensor, "B H W 1"]
+    depth: Float[Tensor, "B H W 1"]
+    """Expected distance along the optical axis of what is seen, 0 where nothing is."""
+    projected: ProjectedGaussians
+
+
+def project_gaussians(
+    means: Float[Tensor, "N 3"],
+    quats: Float[Tensor, "N 4"],
+    scales: Float[Tensor, "N 3"],
+    opacities: Float[Tensor, "N"],
+    world_to_camera: Float[Tensor, "B 4 4"],
+    intrinsics: Float[Tensor, "B 4"],
+    resolution: tuple[int, int],
+    *,
+    near: float = 0.01,
+    far: float = 1e10,
+    dilation: float = 0.3,
+    normalize_quats: bool = True,
+    antialiased: bool = False,
+    alpha_min: float = ALPHA_MIN,
+) -> ProjectedGaussians:
+    """The images of Gaussians under the linear part of the projection at their centres.
+
+    Differentiable in means, quats, scales and opacities; cameras have no gradient and are refused if they want one.
+    Gaussians that are not finite or absurd are not drawn, and counted: see :class:`ProjectedGaussians`.
+
+    Args:
+        means: Centres in the world, (N, 3).
+        quats: Rotations, (N, 4), w x y z.
+        scales: Standard deviations along the axes, (N, 3).
+        opacities: Alpha at the centres, (N,).
+        world_to_camera: (B, 4, 4), OpenGL axes, as `Camera.world_to_camera()`.
+        intrinsics: fx, fy, cx, cy in pixels, (B, 4).
+        resolution: Rows and columns of the images.
+        near: Gaussians whose centre is closer are not drawn.
+        far: Gaussians whose centre is farther are not drawn.
+        dilation: Added to the variance in both directions, in pixels squared.
+        normalize_quats: False takes quaternions as they are, as some published checkpoints were trained.
+        antialiased: Whether opacities are lowered by what the dilation adds to the area (Yu et al. 2023).
+        alpha_min: Where alpha is smaller a Gaussian does not show; :func:`blend_gaussians` wants the same number.
+
+    Raises:
+        ValueError, TypeError: shapes, dtypes, devices or numbers that do not fit. NotImplementedError: a camera that
+        requires a gradient. RuntimeError: a camera that is not finite (CPU).
+    """
+    op = "project_gaussians"
+    check(op, means=(means, "N 3"), quats=(quats, "N 4"), scales=(scales, "N 3"), opacities=(opacities, "N"),
+          world_to_camera=(world_to_camera, "B 4 4"), intrinsics=(intrinsics, "B 4"))
+    height, width = _check_resolution(op, resolution)
+    if not 0 < near < far:
+        raise ValueError(f"{op}: need 0 < near < far, got {near} and {far}")
+    if not 0 <= dilation < float("inf"):
+        raise ValueError(f"{op}: `dilation` must be finite and >= 0, got {dilation}")
+    _check_alpha_min(op, alpha_min)
+    if world_to_camera.requires_grad or intrinsics.requires_grad:
+        raise NotImplementedError(f"{op}: cameras have no gradient; give `world_to_camera` and `intrinsics` detached")
+    tensors = (tensor.contiguous() for tensor in (means, quats, scales, opacities, world_to_camera, intrinsics))
+    outputs = torch.ops.asset3d.gaussian_project(
+        *tensors, height, width, float(near), float(far), float(dilation), float(alpha_min), normalize_quats, antialiased)
+    return ProjectedGaussians(*outputs[:4], outputs[4].detach())
+
+
+def blend_gaussians(
+    projected: ProjectedGaussians,
+    colors: Float[Tensor, "B N C"] | Float[Tensor, "N C"],
+    resolution: tuple[int, int],
+    *,
+    background: Float[Tensor, "C"] | None = None,
+    alpha_max: float = 0.99,
+    alpha_min: float = ALPHA_MIN,
+    stop_transmittance: float = 1e-4,
+    max_intersections: int = MAX_INTERSECTIONS,
+) -> tuple[Float[Tensor, "B H W C"], Float[Tensor, "B H W 1"], Float[Tensor, "B H W 1"]]:
+    """Blend projected Gaussians front to back, by the depth of their centres; the first of equal depths is in front.
+
+    Differentiable in all but the radii. On the CPU the same bits for any number of threads.
+
+    Args:
+        projected: From :func:`project_gaussians`.
+        colors: Any number of channels, (B, N, C), or (N, C) for all cameras.
+        resolution: Rows and columns of the images.
+        background: What shines through, (C,); None is black.
+        alpha_max: Alpha is clamped to it, below 1.
+        alpha_min: Below it a Gaussian does not show at a pixel.
+        stop_transmittance: A pixel stops before the Gaussian that would take its transmittance to this or below.
+        max_intersections: Pairs of a Gaussian and a tile of 16 x 16 pixels that may be listed, at most 2^31 - 1.
+
+    Returns:
+        Color (B, H, W, C); alpha (B, H, W, 1); expected depth (B, H, W, 1), 0 where nothing is.
+
+    Raises:
+        ValueError, TypeError: shapes, dtypes, devices or numbers that do not fit. TooManyIntersections: more of them
+        than the limit. RuntimeError: a colour that is not finite (CPU).
+    """
+    op = "blend_gaussians"
+    check(op, means_2d=(projected.means_2d, "B N 2"), conics=(projected.conics, "B N 3"), depths=(projected.depths, "B N"),
+          opacities=(projected.opacities, "B N"), radii=(projected.radii, "B N 2"),
+          colors=(colors, "N C" if colors.dim() == 2 else "B N C"),
+          **({} if background is None else {"background": (background, "C")}))
+    height, width = _check_resolution(op, resolution)
+    _check_alpha_min(op, alpha_min)
+    if not alpha_min < alpha_max < 1:
+        raise ValueError(f"{op}: need alpha_min < alpha_max < 1, got {alpha_min} and {alpha_max}")
+    if not 0 < stop_transmittance < 1:
+        raise ValueError(f"{op}: `stop_transmittance` must be between 0 and 1, got {stop_transmittance}")
+    if max_intersections < 0:
+        raise ValueError(f"{op}: `max_intersections` must be >= 0, got {max_intersections}")
+    means_2d, conics, depths, opacities, radii = (tensor.contiguous() for tensor in projected)
+    splats = means_2d, conics, opacities, depths
+    radii = radii.detach()
+    lists = _tiles(*(tensor.detach() for tensor in splats), radii, height, width, float(alpha_min), max_intersections)
+    background = None if background is None else background.contiguous()
+    color, alpha, depth, _, _ = torch.ops.asset3d.gaussian_blend(
+        *splats, colors.contiguous(), background, radii, *lists, height, width, float(alpha_max), float(alpha_min),
+        float(stop_transmittance))
+    return color, alpha, depth
+
+
+def rasterize_gaussians(
+    means: Float[Tensor, "N 3"],
+    quats: Float[Tensor, "N 4"],
+    scales: Float[Tensor, "N 3"],
+    opacities: Float[Tensor, "N"],
+    colors: Float[Tensor, "B N C"] | Float[Tensor, "N C"] | Float[Tensor, "N K 3"],
+    world_to_camera: Float[Tensor, "B 4 4"],
+    intrinsics: Float[Tensor, "B 4"],
+    resolution: tuple[int, int],
+    *,
+    sh_degree: int | None = None,
+    background: Float[Tensor, "C"] | None = None,
+    near: float = 0.01,
+    far: float = 1e10,
+    dilation: float = 0.3,
+    normalize_quats: bool = True,
+    antialiased: bool = False,
+    alpha_max: float = 0.99,
+    alpha_min: float = ALPHA_MIN,
+    stop_transmittance: float = 1e-4,
+    max_intersections: int = MAX_INTERSECTIONS,
+) -> SplatRendering:
+    """Images of Gaussians: :func:`project_gaussians`, then :func:`blend_gaussians`, which explain the arguments.
+
+    With `sh_degree` the `colors` are coefficients of spherical harmonics, (N, K, 3), seen along the direction from
+    each camera to each centre: see :func:`spherical_harmonics`.
+    """
+    projected = project_gaussians(
+        means, quats, scales, opacities, world_to_camera, intrinsics, resolution, near=near, far=far, dilation=dilation,
+        normalize_quats=normalize_quats, antialiased=antialiased, alpha_min=alpha_min)
+    if sh_degree is not None:
+        colors = spherical_harmonics(colors, _view_directions(means, world_to_camera), sh_degree)
+    color, alpha, depth = blend_gaussians(
+        projected, colors, resolution, background=background, alpha_max=alpha_max, alpha_min=alpha_min,
+        stop_transmittance=stop_transmittance, max_intersections=max_intersections)
+    return SplatRendering(color, alpha, depth, projected)
+
+
+def spherical_harmonics(
+    coefficients: Float[Tensor, "N K 3"], directions: Float[Tensor, "B N 3"] | Float[Tensor, "N 3"], degree: int
+) -> Float[Tensor, "B N 3"]:
+    """Colours of Gaussians seen along unit directions: 0.5 + sum of coefficient * harmonic, at least 0.
+
+    Basis and signs are those of published splats. Only the first (degree + 1)^2 coefficients are looked at.
+
+    Args:
+        coefficients: (N, K, 3), K >= (degree + 1)^2.
+        directions: From the camera to the Gaussian, of length 1, (B, N, 3), or (N, 3) for B = 1.
+        degree: 0 to 3.
+    """
+    op = "spherical_harmonics"
+    check(op, coefficients=(coefficients, "N K 3"), directions=(directions, "N 3" if directions.dim() == 2 else "B N 3"))
+    if not 0 <= degree <= 3:
+        raise ValueError(f"{op}: `degree` must be in 0..3, got {degree}")
+    n_used = (degree + 1) ** 2
+    if coefficients.shape[1] < n_used:
+        raise ValueError(f"{op}: degree {degree} takes {n_used} `coefficients` per channel, got {coefficients.shape[1]}")
+    directions = directions if directions.dim() == 3 else directions[None]
+    basis = torch.stack(_harmonics(*directions.unbind(-1), degree), -1)  # (B, N, (degree + 1)^2)
+    return ((basis[..., None] * coefficients[:, :n_used]).sum(-2) + 0.5).clamp(min=0)
+
+
+def _harmonics(x: Tensor, y: Tensor, z: Tensor, degree: int) -> list[Tensor]:
+    """Real spherical harmonics; the constants are sqrt of rational multiples of 1 / pi, such as sqrt(3 / (4 pi))."""
+    values = [torch.full_like(x, 0.28209479177387814)]
+    if degree > 0:
+        values += [-0.4886025119029199 * y, 0.4886025119029199 * z, -0.4886025119029199 * x]
+    if degree > 1:
+        xx, yy, zz = x * x, y * y, z * z
+        values += [1.0925484305920792 * x * y, -1.0925484305920792 * y * z, 0.31539156525252005 * (2 * zz - xx - yy),
+                   -1.0925484305920792 * x * z, 0.5462742152960396 * (xx - yy)]
+    if degree > 2:
+        values += [-0.5900435899266435 * y * (3 * xx - yy), 2.890611442640554 * x * y * z,
+                   -0.4570457994644658 * y * (4 * zz - xx - yy), 0.3731763325901154 * z * (2 * zz - 3 * xx - 3 * yy),
+                   -0.4570457994644658 * x * (4 * zz - xx - yy), 1.445305721320277 * z * (xx - yy),
+                   -0.5900435899266435 * x * (xx - 3 * yy)]
+    return values
+
+
+def _view_directions(means: Tensor, world_to_camera: Tensor) -> Tensor:
+    rotation, shift = world_to_camera[:, :3, :3], world_to_camera[:, :3, 3]
+    positions = -(rotation.transpose(1, 2) @ shift[..., None])[..., 0]
+    return torch.nn.functional.normalize(means[None] - positions[:, None], dim=-1)
+
+
+def _check_resolution(op: str, resolution: tuple[int, int]) -> tuple[int, int]:
+    height, width = resolution
+    if not (1 <= height <= 2**20 and 1 <= width <= 2**20):
+        raise ValueError(f"{op}: `resolution` must be rows and columns in 1..2^20, got {tuple(resolution)}")
+    return height, width
+
+
+def _check_alpha_min(op: str, alpha_min: float) -> None:
+    if not 1e-5 <= alpha_min < 1:
+        raise ValueError(f"{op}: `alpha_min` must be in [1e-5, 1), got {alpha_min}")
+
+
+def _tiles(*args) -> tuple[Tensor, Tensor, Tensor]:
+    if torch.compiler.is_compiling():
+        return torch.ops.asset3d.gaussian_tiles(*args)
+    try:
+        return torch.ops.asset3d.gaussian_tiles(*args)
+    except RuntimeError as error:
+        message = re.search("blend_gaussians: [0-9]+ intersections of .*", str(error))
+        if message is None:
+            raise
+        numbers = [int(number) for number in re.findall("[0-9]+", message[0])[:3]]
+        raise TooManyIntersections(message[0], *numbers) from None
+
+
+# Shapes without data
+
+
+@torch.library.register_fake("asset3d::gaussian_project")
+def _(means, quats, scales, opacities, world_to_camera, intrinsics, *_):
+    n, b = means.shape[0], intrinsics.shape[0]
+    return tuple(means.new_empty(shape) for shape in ((b, n, 2), (b, n, 3), (b, n), (b, n), (b, n, 2)))
+
+
+@torch.library.register_fake("asset3d::gaussian_project_backward")
+def _(grad_means_2d, grad_conics, grad_depths, grad_opacities, means, quats, scales, opacities, *_):
+    return tuple(tensor.new_empty(tensor.shape) for tensor in (means, quats, scales, opacities))
+
+
+@torch.library.register_fake("asset3d::gaussian_tiles")
+def _(means_2d, conics, opacities, depths, radii, height, width, alpha_min, max_intersections):
+    n_intersections = torch.library.get_ctx().new_dynamic_size()
+    b, n = means_2d.shape[:2]
+    n_tiles = -(-height // 16) * -(-width // 16)
+    return (
+        means_2d.new_empty(n_intersections, 2, dtype=torch.int32),
+        means_2d.new_empty(b * n_tiles + 1, dtype=torch.int64),
+        means_2d.new_empty(b * n + 1, dtype=torch.int64),
+    )
+
+
+@torch.library.register_fake("asset3d::gaussian_blend")
+def _(means_2d, conics, opacities, depths, colors, background, radii, entries, tile_first, slot_first, height, width,
+      alpha_max, alpha_min, stop_transmittance):
+    images = means_2d.shape[0], height, width
+    shapes = (*images, colors.shape[-1]), (*images, 1), (*images, 1), images
+    return *(means_2d.new_empty(shape) for shape in shapes), means_2d.new_empty(images, dtype=torch.int32)
+
+
+@torch.library.register_fake("asset3d::gaussian_blend_backward")
+def _(grad_color, grad_alpha, grad_depth, means_2d, conics, opacities, depths, colors, background, *_):
+    grads = tuple(tensor.new_empty(tensor.shape) for tensor in (means_2d, conics, opacities, depths, colors))
+    return *grads, means_2d.new_empty(0 if background is None else background.shape)
+
+
+# Derivatives
+
+
+def _project_save(ctx, inputs, output):
+    ctx.save_for_backward(*inputs[:6], output[4])
+    ctx.lens = inputs[6:]
+
+
+def _project_backward(ctx, *grads):
+    grads = (grad.contiguous() for grad in grads[:4])
+    return *torch.ops.asset3d.gaussian_project_backward(*grads, *ctx.saved_tensors, *ctx.lens), *[None] * 10
+
+
+def _blend_save(ctx, inputs, output):
+    ctx.has_background = inputs[5] is not None
+    ctx.save_for_backward(*(tensor for tensor in inputs[:10] if tensor is not None), *output[1:])
+    ctx.look = inputs[10:]
+
+
+def _blend_backward(ctx, *grads):
+    saved = list(ctx.saved_tensors)
+    if not ctx.has_background:
+        saved.insert(5, None)
+    grads = (grad.contiguous() for grad in grads[:3])
+    *grads, background = torch.ops.asset3d.gaussian_blend_backward(*grads, *saved, *ctx.look)
+    return *grads, background if ctx.has_background else None, *[None] * 9
+
+
+def _refuse_second_derivative(op: str):
+    def refuse(ctx, *grads):
+        raise NotImplementedError(f"{op} has no second derivative; differentiate {op}_reference twice instead")
+
+    return refuse
+
+
+torch.library.register_autograd("asset3d::gaussian_project", _project_backward, setup_context=_project_save)
+torch.library.register_autograd("asset3d::gaussian_blend", _blend_backward, setup_context=_blend_save)
+torch.library.register_autograd(
+    "asset3d::gaussian_project_backward", _refuse_second_derivative("project_gaussians"))
+torch.library.register_autograd("asset3d::gaussian_blend_backward", _refuse_second_derivative("blend_gaussians"))
+
+
+# The same functions in plain PyTorch: the definition that every kernel is tested against
+
+
+def project_gaussians_reference(means, quats, scales, opacities, world_to_camera, intrinsics, resolution, *, near=0.01,
+                                far=1e10, dilation=0.3, normalize_quats=True, antialiased=False, alpha_min=ALPHA_MIN):
+    height, width = resolution
+    given = torch.cat([means, quats, scales, opacities[:, None]], 1).isfinite().all(1)
+    if normalize_quats:
+        given = given & (quats.square().sum(-1) > 0)
+    axes = world_to_camera[:, :3] * world_to_camera.new_tensor([1, -1, -1])[:, None]  # y down, z forward
+    x, y, z = (axes[:, :, :3] @ torch.where(given[:, None], means, 0).T + axes[:, :, 3:]).unbind(1)  # (B, N)
+    in_depth = (z > near) & (z < far)
+    z = torch.where(in_depth, z, 1)
+    fx, fy, cx, cy = intrinsics[:, :, None].unbind(1)
+    mean_x, mean_y = fx * x / z + cx, fy * y / z + cy
+    margin_x, margin_y = 0.15 * width / fx, 0.15 * height / fy
+    ratio_x = torch.minimum(torch.maximum(x / z, -cx / fx - margin_x), (width - cx) / fx + margin_x)
+    ratio_y = torch.minimum(torch.maximum(y / z, -cy / fy - margin_y), (height - cy) / fy + margin_y)
+    zero = torch.zeros_like(z)
+    jacobian = torch.stack([fx / z, zero, -fx / z * ratio_x, zero, fy / z, -fy / z * ratio_y], -1).unflatten(-1, (2, 3))
+    safe = quats.new_tensor([1.0, 0, 0, 0])
+    rotation = _rotation(torch.where(given[:, None], quats, safe), normalize_quats)
+    shape = jacobian @ axes[:, None, :, :3] @ (rotation * torch.where(given[:, None], scales, 1)[:, None])  # (B, N, 2, 3)
+    undilated = shape @ shape.transpose(-1, -2)
+    covariance = undilated + dilation * torch.eye(2, dtype=means.dtype, device=means.device)
+    determinant = torch.linalg.det(covariance)
+    invertible = determinant > 0
+    determinant = torch.where(invertible, determinant, 1)
+    xx, xy, yy = covariance[..., 0, 0], covariance[..., 0, 1], covariance[..., 1, 1]
+    conics = torch.stack([yy, -xy, xx], -1) / determinant[..., None]
+    opacity = torch.where(given, opacities, 0).expand_as(z)
+    if antialiased:
+        area = torch.linalg.det(undilated) / determinant
+        opacity = opacity * torch.where(area > 1e-12, area.clamp(min=1e-12).sqrt(), 0)
+    reach = 2 * (opacity.detach() / alpha_min).clamp(min=1).log()
+    radii = (reach[..., None] * torch.stack([xx, yy], -1).detach()).sqrt()
+    drawable = invertible & (radii < 1e7).all(-1)
+    shows = (in_depth & (opacity >= alpha_min) & (mean_x + radii[..., 0] > 0) & (mean_x - radii[..., 0] < width)
+             & (mean_y + radii[..., 1] > 0) & (mean_y - radii[..., 1] < height))
+    drawn = given & drawable & shows
+    culled = torch.where(given & (drawable | ~in_depth), 0, -1).to(means.dtype)
+    keep = lambda value: torch.where(drawn.reshape(*drawn.shape, *[1] * (value.dim() - 2)), value, 0)
+    return ProjectedGaussians(keep(torch.stack([mean_x, mean_y], -1)), keep(conics), keep(z), keep(opacity),
+                              torch.where(drawn[..., None], radii, culled[..., None]))
+
+
+def _rotation(quats: Tensor, normalize: bool) -> Tensor:
+    quats = torch.nn.functional.normalize(quats, dim=-1) if normalize else quats
+    w, x, y, z = quats.unbind(-1)
+    rows = [1 - 2 * (y * y + z * z), 2 * (x * y - w * z), 2 * (x * z + w * y),
+            2 * (x * y + w * z), 1 - 2 * (x * x + z * z), 2 * (y * z - w * x),
+            2 * (x * z - w * y), 2 * (y * z + w * x), 1 - 2 * (x * x + y * y)]
+    return torch.stack(rows, -1).unflatten(-1, (3, 3))
+
+
+def blend_gaussians_reference(projected, colors, resolution, *, background=None, alpha_max=0.99, alpha_min=ALPHA_MIN,
+                              stop_transmittance=1e-4, max_intersections=None):
+    height, width = resolution
+    like = projected.means_2d
+    rows = torch.arange(height, dtype=like.dtype, device=like.device)[:, None] + 0.5
+    columns = torch.arange(width, dtype=like.dtype, device=like.device) + 0.5
+    images = []
+    for b in range(like.shape[0]):
+        values = torch.cat([colors if colors.dim() == 2 else colors[b], projected.depths[b, :, None]], -1)
+        transmittance = like.new_ones(height, width)
+        live = torch.ones_like(transmittance, dtype=torch.bool)
+        total = like.new_zeros(height, width, values.shape[-1])
+        visible = projected.radii[b, :, 0] > 0
+        for i in projected.depths[b].detach().argsort(stable=True):
+            if not visible[i]:
+                continue
+            dx, dy = columns - projected.means_2d[b, i, 0], rows - projected.means_2d[b, i, 1]
+            xx, xy, yy = projected.conics[b, i]
+            alpha = projected.opacities[b, i] * torch.exp(-0.5 * (xx * dx * dx + yy * dy * dy) - xy * dx * dy)
+            shows = live & (alpha >= alpha_min)
+            alpha = alpha.clamp(max=alpha_max)
+            rest = transmittance * (1 - alpha)
+            live = live & ~(shows & (rest <= stop_transmittance))
+            shows = shows & live
+            total = total + torch.where(shows, transmittance * alpha, 0)[..., None] * values[i]
+            transmittance = torch.where(shows, rest, transmittance)
+        opacity = 1 - transmittance
+        depth = torch.where(opacity > 0, total[..., -1] / torch.where(opacity > 0, opacity, 1), 0)
+        light = total[..., :-1] if background is None else total[..., :-1] + transmittance[..., None] * background
+        images.append((light, opacity[..., None], depth[..., None]))
+    if not images:
+        return tuple(like.new_zeros(0, height, width, c) for c in (colors.shape[-1], 1, 1))
+    return tuple(torch.stack(parts) for parts in zip(*images))
+
+
+def rasterize_gaussians_reference(means, quats, scales, opacities, colors, world_to_camera, intrinsics, resolution, *,
+                                  sh_degree=None, background=None, near=0.01, far=1e10, dilation=0.3,
+                                  normalize_quats=True, antialiased=False, alpha_max=0.99, alpha_min=ALPHA_MIN,
+                                  stop_transmittance=1e-4, max_intersections=None):
+    projected = project_gaussians_reference(
+        means, quats, scales, opacities, world_to_camera, intrinsics, resolution, near=near, far=far, dilation=dilation,
+        normalize_quats=normalize_quats, antialiased=antialiased, alpha_min=alpha_min)
+    if sh_degree is not None:
+        colors = spherical_harmonics(colors, _view_directions(means, world_to_camera), sh_degree)
+    images = blend_gaussians_reference(
+        projected, colors, resolution, background=background, alpha_max=alpha_max, alpha_min=alpha_min,
+        stop_transmittance=stop_transmittance)
+    return SplatRendering(*images, projected)

@@ -1,0 +1,82 @@
+#pragma once
+// What the kernels of Gaussian splatting receive: pointers and sizes, no tensors.
+// B images, N Gaussians, C channels, I intersections: pairs of a Gaussian and a tile that it may show in.
+#include <cstdint>
+#include "../common/macros.h"
+
+namespace asset3d::gaussian {
+constexpr int kTile = 16;  // pixels along each side of a tile
+
+struct ImageSize {
+  int32_t width, height;
+  A3D_FN int32_t tiles_x() const { return (width + kTile - 1) / kTile; }
+  A3D_FN int32_t tiles_y() const { return (height + kTile - 1) / kTile; }
+  A3D_FN int64_t tiles() const { return int64_t(tiles_x()) * tiles_y(); }
+};
+
+template <typename T>
+struct ProjectArgs {
+  const T *means, *quats, *scales, *opacities;  // (N, 3) (N, 4) wxyz (N, 3) (N)
+  const T* world_to_camera;                     // (B, 4, 4), OpenGL axes
+  const T* intrinsics;                          // (B, 4): fx fy cx cy
+  int64_t n, n_images;
+  ImageSize size;
+  T nearest, farthest, dilation, alpha_min;
+  bool normalize_quats, antialiased;
+  T *means_2d, *conics, *depths, *visible_opacities;  // (B, N, 2) (B, N, 3) (B, N) (B, N); zero where culled
+  T* radii;  // (B, N, 2): half sides of the box in which it shows; 0 outside of the image, -1 not finite or absurd
+};
+
+template <typename T>
+struct ProjectBackwardArgs {
+  ProjectArgs<T> forward;  // radii are given, the other outputs are not set
+  const T *grad_means_2d, *grad_conics, *grad_depths, *grad_visible_opacities;
+  T *grad_means, *grad_quats, *grad_scales, *grad_opacities;
+};
+
+template <typename T>
+struct Splats {  // what is blended
+  const T *means_2d, *conics, *opacities, *depths, *radii;  // (B, N, 2) (B, N, 3) (B, N) (B, N) (B, N, 2)
+  int64_t n, n_images;
+  ImageSize size;
+  T alpha_min;
+};
+
+// One intersection. Those of a tile lie front to back; `slot` counts those of image 0's Gaussian 0, Gaussian 1, ...
+struct Entry { int32_t gaussian, slot; };
+
+template <typename T>
+struct BlendArgs {
+  Splats<T> splats;
+  const T* colors;            // (B, N, C), or (N, C) where shared_colors
+  const T* background;        // (C) or null
+  const Entry* entries;       // (I)
+  const int64_t* tile_first;  // (B * tiles + 1): where the entries of each tile start
+  const int64_t* slot_first;  // (B * N + 1): where the slots of each Gaussian start
+  int64_t n_channels, n_intersections;
+  bool shared_colors;
+  T alpha_max, stop_transmittance;
+  T *color, *alpha, *depth;   // (B, H, W, C) (B, H, W) (B, H, W)
+  T* transmittance;           // (B, H, W): what is left of the light behind
+  int32_t* last;              // (B, H, W): entries of its tile up to the last one that the pixel shows
+  T* records;                 // (B * N, record_stride(C)), to work in; see blend_math.h
+};
+
+template <typename T>
+struct BlendBackwardArgs {
+  BlendArgs<T> forward;  // all set
+  const T *grad_color, *grad_alpha, *grad_depth;
+  T* partials;           // (I, partial_stride(C)): the gradient that each slot contributes; to work in
+  T* background_partials;  // (B * tiles, C), to work in, or null
+  T *grad_means_2d, *grad_conics, *grad_opacities, *grad_depths, *grad_colors, *grad_background;
+};
+
+template <typename T> void project_cpu(const ProjectArgs<T>&);
+template <typename T> void project_cuda(const ProjectArgs<T>&, void* stream);
+template <typename T> void project_backward_cpu(const ProjectBackwardArgs<T>&);
+template <typename T> void project_backward_cuda(const ProjectBackwardArgs<T>&, void* stream);
+template <typename T> void blend_cpu(const BlendArgs<T>&);
+template <typename T> void blend_cuda(const BlendArgs<T>&, void* stream);
+template <typename T> void blend_backward_cpu(const BlendBackwardArgs<T>&);
+template <typename T> void blend_backward_cuda(const BlendBackwardArgs<T>&, void* stream);
+}  // namespace asset3d::gaussian
