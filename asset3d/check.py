@@ -1,6 +1,6 @@
 """Whether asset3d can read files: `python -m asset3d.check FILE...`
 
-Images, meshes, view sets (folders or transforms.json) and recipes, by their suffix. One line per file: accept, accept
+Images, meshes, Gaussian splats, view sets (folders or transforms.json) and recipes, by their suffix. One line per file: accept, accept
 with a warning, or refuse, with the reason and what to do. Exit: 0 all accepted, 2 any refused. Nothing is written.
 """
 import argparse
@@ -58,7 +58,8 @@ def _warnings(path: Path) -> list[str]:
         return list(load_image(path).notes)
     if suffix in MESHES:
         from asset3d.scene.mesh import load_parts
-        return list(load_parts(path)[1])
+        from asset3d.scene.splats import holds_splats, load_splats
+        return list((load_splats if holds_splats(path) else load_parts)(path)[1])
     if suffix in RECIPES:
         from asset3d import recipe
         recipe.load(path, check_files=False)
@@ -70,7 +71,7 @@ def _warnings(path: Path) -> list[str]:
 def main(arguments: list[str] | None = None) -> int:
     """The command line; returns the exit status."""
     parser = argparse.ArgumentParser(prog="python -m asset3d.check", description=__doc__.split("\n")[0])
-    parser.add_argument("file", nargs="+", type=Path, help="image, mesh, view set, or recipe")
+    parser.add_argument("file", nargs="+", type=Path, help="image, mesh, splats, view set, or recipe")
     verdicts = []
     for path in parser.parse_args(arguments).file:
         verdicts.append(check(path))

@@ -1,4 +1,7 @@
-"""What an exporter is given, and what all of them share. Letters: V vertices, F faces, H rows, W columns."""
+"""What an exporter is given, and what all of them share.
+
+Letters: V vertices, F faces, H rows, W columns, N Gaussians, K terms of spherical harmonics.
+"""
 import io
 from abc import ABC, abstractmethod
 from dataclasses import replace
@@ -15,25 +18,28 @@ from asset3d.registry import Config
 from asset3d.scene.conventions import WORLDS
 from asset3d.scene.image import encode_png, to_bytes
 from asset3d.scene.mesh import Mesh
+from asset3d.scene.splats import Splats
 
 Axes = Literal["gltf", "blender", "unity", "unreal", "maya"]
 """A program whose world a file's coordinates are in: `asset3d.scene.conventions.WORLDS`."""
 
 
 class Exporter(ABC):
-    """Writes one mesh as files of one format. The same mesh gives the same bytes, and files are whole or absent."""
+    """Writes one asset as files of one format. The same asset gives the same bytes, and files are whole or absent."""
 
     Config: ClassVar[type[Config]]
+    takes: ClassVar[tuple[type, ...]] = (Mesh,)
+    """Kinds of assets that it writes."""
 
     def __init__(self, config: Config):
         self.config = config
 
     @abstractmethod
     def export(self, mesh: Mesh, folder: Path, stem: str = "asset") -> list[Path]:
-        """Write `folder/stem.*`; return the files, the one to open first.
+        """Write `folder/stem.*`; return the files, the one to open first. `mesh` is of one of the kinds in `takes`.
 
         Raises:
-            InputError: the mesh cannot be written, with what to do about it.
+            InputError: the asset cannot be written, with what to do about it.
         """
 
 
@@ -60,6 +66,23 @@ def checked(mesh: Mesh) -> Mesh:
             x = fields[name]
             fields[name] = torch.cat([torch.nn.functional.normalize(x[:, :3].double(), dim=1).float(), x[:, 3:]], 1)
     return replace(mesh, faces=mesh.faces.detach().cpu().long(), **fields)
+
+
+def checked_splats(splats: Splats) -> Splats:
+    """The Gaussians on the CPU in float32, with unit quaternions.
+
+    Raises:
+        InputError: There are none, or values are not finite.
+    """
+    splats = splats.to("cpu")
+    if not len(splats):
+        raise InputError("export: there are no Gaussians; were all of them pruned?")
+    for name, values in vars(splats).items():
+        if not bool(torch.isfinite(values).all()):
+            raise InputError(f"export: `{name}` of the Gaussians has values that are not finite")
+    quats = torch.nn.functional.normalize(splats.quats.double(), dim=-1).float()
+    return replace(splats, quats=quats, **{name: getattr(splats, name).detach().float()
+                                           for name in ("means", "scales", "opacities", "harmonics")})
 
 
 def in_world(mesh: Mesh, axes: Axes) -> Mesh:

@@ -1,7 +1,7 @@
 """GLB: glTF 2.0 in one binary file, metallic-roughness material, as every engine reads it.
 
 glTF fixes its axes (+Y up, +Z front) and unit (metre); importers of Blender, Unity, Unreal, Maya and Godot convert
-them, so that this exporter has no axes to choose.
+them, so that this exporter has no axes to choose. Gaussian splats are points with KHR_gaussian_splatting.
 """
 import json
 import struct
@@ -11,14 +11,16 @@ from typing import Literal
 
 import numpy as np
 
-from asset3d.exporter.base import Exporter, checked, image_bytes
+from asset3d.exporter.base import Exporter, checked, checked_splats, image_bytes
 from asset3d.registry import Config, register
 from asset3d.scene.color import linear_from_srgb
 from asset3d.scene.mesh import Mesh
 from asset3d.scene.mesh_topology import smooth_normals
+from asset3d.scene.splats import Splats
 from asset3d.scene.tangents import with_tangents
 from asset3d.workspace import atomic_write
 
+SPLATS = "KHR_gaussian_splatting"
 ARRAY, INDEX = 34962, 34963  # buffer targets
 UNSIGNED_SHORT, UNSIGNED_INT, FLOAT = 5123, 5125, 5126
 LINEAR, LINEAR_MIPMAP_LINEAR, CLAMP_TO_EDGE = 9729, 9987, 33071
@@ -36,18 +38,25 @@ class GltfConfig(Config):
 
 @register("exporter", GltfConfig)
 class Gltf(Exporter):
-    """`stem.glb`, which Khronos' validator accepts without a remark."""
+    """`stem.glb`. Of meshes, Khronos' validator accepts it without a remark; of splats, it does not know the
+    extension's attributes yet."""
 
-    def export(self, mesh: Mesh, folder: Path, stem: str = "asset") -> list[Path]:
-        mesh = _complete(checked(mesh))
+    takes = (Mesh, Splats)
+
+    def export(self, mesh: Mesh | Splats, folder: Path, stem: str = "asset") -> list[Path]:
         buffer = _Buffer()
-        primitive = {"attributes": _attributes(mesh, buffer), "indices": buffer.indices(mesh.faces.numpy()),
-                     "material": 0, "mode": 4}
+        if isinstance(mesh, Splats):
+            primitive, more = _splats(checked_splats(mesh), buffer), {"extensionsUsed": [SPLATS]}
+        else:
+            mesh = _complete(checked(mesh))
+            primitive = {"attributes": _attributes(mesh, buffer), "indices": buffer.indices(mesh.faces.numpy()),
+                         "material": 0, "mode": 4}
+            more = self._material(mesh, buffer)
         document = {
             "asset": {"version": "2.0", "generator": "asset3d"},
             "scene": 0, "scenes": [{"nodes": [0]}], "nodes": [{"mesh": 0, "name": stem}],
             "meshes": [{"name": stem, "primitives": [primitive]}],
-            **self._material(mesh, buffer),
+            **more,
             "accessors": buffer.accessors, "bufferViews": buffer.views, "buffers": [{"byteLength": len(buffer.data)}],
         }
         return [atomic_write(folder / f"{stem}.glb", _container(document, bytes(buffer.data)))]
@@ -90,10 +99,10 @@ class _Buffer:
         return len(self.views) - 1
 
     def attribute(self, values: np.ndarray, bounds: bool = False) -> int:
-        """An accessor of float32 vectors (V, 2), (V, 3) or (V, 4)."""
+        """An accessor of float32 numbers (V, 1) or vectors (V, 2), (V, 3) or (V, 4)."""
         values = np.ascontiguousarray(values, "<f4")
         accessor = {"bufferView": self._view(values.tobytes(), target=ARRAY), "componentType": FLOAT,
-                    "count": len(values), "type": f"VEC{values.shape[1]}"}
+                    "count": len(values), "type": f"VEC{values.shape[1]}" if values.shape[1] > 1 else "SCALAR"}
         if bounds:  # as exact decimals of the float32 values
             accessor |= {"min": values.min(0).astype(float).tolist(), "max": values.max(0).astype(float).tolist()}
         self.accessors.append(accessor)
@@ -138,6 +147,25 @@ def _attributes(mesh: Mesh, buffer: _Buffer) -> dict[str, int]:
         # glTF's vertex colours are linear, its base-colour textures are not
         out["COLOR_0"] = buffer.attribute(linear_from_srgb(mesh.colors.clamp(0, 1).numpy()))
     return out
+
+
+def _splats(splats: Splats, buffer: _Buffer) -> dict:
+    """A primitive of points with the attributes of KHR_gaussian_splatting, and colours for viewers without it."""
+    color = linear_from_srgb(splats.colors.double().numpy())
+    attributes = {
+        "POSITION": buffer.attribute(splats.means.numpy(), bounds=True),
+        "COLOR_0": buffer.attribute(np.concatenate([color, splats.opacities.numpy()[:, None]], 1)),
+        f"{SPLATS}:ROTATION": buffer.attribute(splats.quats[:, [1, 2, 3, 0]].numpy()),
+        f"{SPLATS}:SCALE": buffer.attribute(splats.scales.numpy()),
+        f"{SPLATS}:OPACITY": buffer.attribute(splats.opacities[:, None].numpy()),
+    }
+    for degree in range(splats.degree + 1):
+        for k in range(2 * degree + 1):
+            terms = splats.harmonics[:, degree * degree + k].numpy()
+            attributes[f"{SPLATS}:SH_DEGREE_{degree}_COEF_{k}"] = buffer.attribute(terms)
+    about = {"kernel": "ellipse", "colorSpace": "srgb_rec709_display", "projection": "perspective",
+             "sortingMethod": "cameraDistance"}
+    return {"attributes": attributes, "mode": 0, "extensions": {SPLATS: about}}
 
 
 def _container(document: dict, binary: bytes) -> bytes:

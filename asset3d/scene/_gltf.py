@@ -30,7 +30,8 @@ COMPONENTS = {5120: "<i1", 5121: "<u1", 5122: "<i2", 5123: "<u2", 5125: "<u4", 5
 WIDTHS = {"SCALAR": 1, "VEC2": 2, "VEC3": 3, "VEC4": 4, "MAT2": 4, "MAT3": 9, "MAT4": 16}
 EXTENSIONS = {"KHR_materials_unlit", "KHR_materials_specular", "KHR_materials_ior", "KHR_materials_emissive_strength",
               "KHR_materials_clearcoat", "KHR_materials_sheen", "KHR_materials_transmission",
-              "KHR_materials_volume", "KHR_lights_punctual", "KHR_mesh_quantization"}
+              "KHR_materials_volume", "KHR_lights_punctual", "KHR_mesh_quantization",
+              "KHR_gaussian_splatting"}
 """Extensions that may be required: they do not change where triangles are, or are read."""
 
 

@@ -21,7 +21,7 @@ def read_gltf(path) -> tuple[list[Part], list[str]]:
     parts, faces = [], 0
     primitives = [[_Primitive(gltf, m, p, primitive) for p, primitive in enumerate(_primitives(gltf, m))]
                   for m in range(len(gltf.objects("meshes")))]
-    for mesh, matrix in _uses(gltf):
+    for mesh, matrix in uses(gltf):
         for primitive in primitives[mesh]:
             if primitive.faces is None:
                 continue
@@ -44,7 +44,7 @@ def _primitives(gltf: Gltf, mesh: int) -> list[dict]:
     return primitives
 
 
-def _uses(gltf: Gltf) -> list[tuple[int, np.ndarray]]:
+def uses(gltf: Gltf) -> list[tuple[int, np.ndarray]]:
     """(mesh, (4, 4) world matrix) of every node of the scene that shows one; all meshes where there is no scene."""
     scenes = gltf.objects("scenes")
     if not scenes:

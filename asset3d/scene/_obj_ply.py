@@ -99,6 +99,17 @@ def _check_obj_corner(path: Path, line: int, word: bytes, counts: dict, used: di
 def _check_ply(path: Path, data: bytes) -> None:
     """The header is sound, has triangles, and promises no more than the file holds."""
     fail = lambda what: InputError(f"{path}: {what}; export the mesh again")
+    kind, elements, start = ply_header(path, data)
+    _check_ply_elements(fail, elements, kind, data[start:])
+
+
+def ply_header(path: Path, data: bytes) -> tuple[str, list[tuple[str, int, list[list[str]]]], int]:
+    """Format, elements as (name, count, properties), and where the header's last line begins.
+
+    Raises:
+        InputError: There is no header, or a line of it is none of PLY's.
+    """
+    fail = lambda what: InputError(f"{path}: {what}; export it again")
     end = data.find(b"end_header", 0, MAX_HEADER)
     if not re.match(rb"ply\r?\n", data) or end < 0:
         raise fail("has no PLY header")
@@ -121,7 +132,7 @@ def _check_ply(path: Path, data: bytes) -> None:
             raise fail(f"has the unknown header line '{' '.join(words)[:60]!r}'")
     if kind not in ("ascii", "binary_little_endian", "binary_big_endian"):
         raise fail(f"has the unknown format {kind!r}")
-    _check_ply_elements(fail, elements, kind, data[end:])
+    return kind, elements, end
 
 
 def _check_ply_elements(fail, elements: list, kind: str, body: bytes) -> None:
@@ -131,7 +142,8 @@ def _check_ply_elements(fail, elements: list, kind: str, body: bytes) -> None:
         raise fail("has no vertices with x, y and z")
     faces, face_properties = by_name.get("face", (0, []))
     if not faces or not any(p[0] == "list" and p[-1] in ("vertex_indices", "vertex_index") for p in face_properties):
-        raise fail("has points but no faces")
+        splats = {"f_dc_0", "opacity"} <= {p[-1] for p in properties}
+        raise fail("holds Gaussian splats, which are no mesh" if splats else "has points but no faces")
     if any(p[0] == "list" for p in properties):
         raise fail("has a list among the properties of a vertex")
     if vertices > MAX_VERTICES or faces > MAX_FACES:
