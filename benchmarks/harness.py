@@ -3,8 +3,8 @@
     rows = compare({"asset3d": ours, "torch": baseline}, rounds=5)
 
 Every round calls each function once, in turn; the shortest time of each counts, since noise only adds. A row may name
-its floor, the time that the machine needs at least: bytes that must move at the rate of a copy, operations at the rate of
-a matrix product, both measured in the same run.
+its floor, the time that the machine needs at least: bytes that must move at the rate of a copy, operations at the rate
+of a matrix product, both measured in the same run.
 """
 import gc
 import json
@@ -70,7 +70,8 @@ def peers(family: str, device: str) -> dict[str, ModuleType]:
 @lru_cache
 def ceilings(device: str) -> dict[str, float]:
     """What this machine can do: bytes per second of a copy (read and written), and operations per second of matrix
-    products; on CUDA also bytes per second of its L2 cache, from clock and multiprocessors (64 bytes each per clock)."""
+    products; on CUDA also bytes per second of its L2 cache, from clock and multiprocessors (64 bytes each per clock).
+    """
     n = 1 << (28 if device == "cuda" else 25)
     source, target = (torch.zeros(n, device=device) for _ in range(2))
     rates = dict(bytes=8 * n / compare({"copy": lambda: target.copy_(source)}, 5, device)["copy"])

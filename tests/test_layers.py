@@ -60,6 +60,12 @@ def test_imports_point_one_way(path):
     assert imports(path) <= allowed(unit(path)), f"{path} imports {sorted(imports(path) - allowed(unit(path)))}"
 
 
+def test_lines_are_at_most_120_characters_long():
+    files = [*PACKAGE.rglob("*.py"), *(PACKAGE.parent / "benchmarks").glob("*.py")]
+    assert not [f"{path.relative_to(PACKAGE.parent)}:{number}" for path in sorted(files)
+                for number, line in enumerate(path.read_text("utf-8").splitlines(), 1) if len(line) > 120]
+
+
 def test_import_is_cheap():
     code = ("import sys, json, torch; before = set(sys.modules); import asset3d;"
             "print(json.dumps(sorted(set(sys.modules) - before)))")

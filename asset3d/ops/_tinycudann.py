@@ -21,8 +21,8 @@ def hash_grid_encode(x: Tensor, table: Tensor, scales: list[float], resolutions:
     count, base, growth = len(scales), round(scales[0] + 1), _growth(scales)
     made = [math.ceil(base * growth**level - 1 - 1e-4) + 1 for level in range(count)]
     if made != list(resolutions):
-        raise ValueError("hash_grid_encode: tinycudann knows only levels that grow geometrically, as `hash_grid_levels` "
-                         f"makes them, got resolutions {list(resolutions)}; leave `backend` out")
+        raise ValueError("hash_grid_encode: tinycudann knows only levels that grow geometrically, as "
+                         f"`hash_grid_levels` makes them, got resolutions {list(resolutions)}; leave `backend` out")
     log2_rows = math.ceil(math.log2(max(b - a for a, b in zip(first_rows, first_rows[1:]))))
     encoding = _encoding(count, base, growth, log2_rows, table.shape[1])
     rows = table[first_rows[0]:first_rows[-1]].reshape(-1)

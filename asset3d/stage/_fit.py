@@ -17,8 +17,8 @@ from asset3d.stage._sampling import ImageSampler, RaySampler
 from asset3d.stage.base import Context
 
 LOSS_FACTOR = 0.5
-"""Factor on the learning rate for parameters of losses, such as exposures. A stage of 800 steps sees each of 48 views 33
-times: with 0.1, exposures of 10 % were not reached, and cost 0.8 dB."""
+"""Factor on the learning rate for parameters of losses, such as exposures. A stage of 800 steps sees each of 48 views
+33 times: with 0.1, exposures of 10 % were not reached, and cost 0.8 dB."""
 BACKGROUNDS = {"white": 1.0, "black": 0.0, "grey": 0.5}
 
 

@@ -52,9 +52,18 @@ uint32_t __match_any_sync(uint32_t mask, T value) {
     return equal;
   });
 }
-template <typename T> T __reduce_add_sync(uint32_t mask, T v) { return a3d_emulator::reduce(mask, v, [](T a, T b) { return T(a + b); }); }
-template <typename T> T __reduce_min_sync(uint32_t mask, T v) { return a3d_emulator::reduce(mask, v, [](T a, T b) { return b < a ? b : a; }); }
-template <typename T> T __reduce_max_sync(uint32_t mask, T v) { return a3d_emulator::reduce(mask, v, [](T a, T b) { return a < b ? b : a; }); }
+template <typename T>
+T __reduce_add_sync(uint32_t mask, T v) {
+  return a3d_emulator::reduce(mask, v, [](T a, T b) { return T(a + b); });
+}
+template <typename T>
+T __reduce_min_sync(uint32_t mask, T v) {
+  return a3d_emulator::reduce(mask, v, [](T a, T b) { return b < a ? b : a; });
+}
+template <typename T>
+T __reduce_max_sync(uint32_t mask, T v) {
+  return a3d_emulator::reduce(mask, v, [](T a, T b) { return a < b ? b : a; });
+}
 
 // --- atomics: one fiber runs at a time, so plain code is atomic; with a seed other threads may run before it ---------
 template <typename T> using A3DSame = std::type_identity_t<T>;
@@ -67,8 +76,14 @@ T a3d_atomic(T* p, Fn&& next) {
 }
 template <typename T> T atomicAdd(T* p, A3DSame<T> v) { return a3d_atomic(p, [=](T old) { return T(old + v); }); }
 template <typename T> T atomicSub(T* p, A3DSame<T> v) { return a3d_atomic(p, [=](T old) { return T(old - v); }); }
-template <typename T> T atomicMin(T* p, A3DSame<T> v) { return a3d_atomic(p, [=](T old) { return v < old ? v : old; }); }
-template <typename T> T atomicMax(T* p, A3DSame<T> v) { return a3d_atomic(p, [=](T old) { return old < v ? v : old; }); }
+template <typename T>
+T atomicMin(T* p, A3DSame<T> v) {
+  return a3d_atomic(p, [=](T old) { return v < old ? v : old; });
+}
+template <typename T>
+T atomicMax(T* p, A3DSame<T> v) {
+  return a3d_atomic(p, [=](T old) { return old < v ? v : old; });
+}
 template <typename T> T atomicExch(T* p, A3DSame<T> v) { return a3d_atomic(p, [=](T) { return v; }); }
 template <typename T> T atomicAnd(T* p, A3DSame<T> v) { return a3d_atomic(p, [=](T old) { return T(old & v); }); }
 template <typename T> T atomicOr(T* p, A3DSame<T> v) { return a3d_atomic(p, [=](T old) { return T(old | v); }); }
@@ -123,8 +138,16 @@ inline double __fma_rn(double a, double b, double c) { return std::fma(a, b, c);
 inline int __float2int_rd(float v) { return int(std::floor(v)); }
 inline int __float2int_rn(float v) { return int(std::nearbyint(v)); }
 inline int __float2int_rz(float v) { return int(v); }
-template <typename A, typename B> std::common_type_t<A, B> min(A a, B b) { using T = std::common_type_t<A, B>; return T(b) < T(a) ? T(b) : T(a); }
-template <typename A, typename B> std::common_type_t<A, B> max(A a, B b) { using T = std::common_type_t<A, B>; return T(a) < T(b) ? T(b) : T(a); }
+template <typename A, typename B>
+std::common_type_t<A, B> min(A a, B b) {
+  using T = std::common_type_t<A, B>;
+  return T(b) < T(a) ? T(b) : T(a);
+}
+template <typename A, typename B>
+std::common_type_t<A, B> max(A a, B b) {
+  using T = std::common_type_t<A, B>;
+  return T(a) < T(b) ? T(b) : T(a);
+}
 
 // --- small vectors ---------------------------------------------------------------------------------------------------
 #define A3D_EMULATED_VECTORS(scalar, name)                                                                   \

@@ -128,7 +128,8 @@ def test_a_missing_package_is_refused_by_name(name):
     if find_spec(name):
         pytest.skip(f"{name} is installed on this machine")
     family = next(family for family, names in _backend.FAMILIES.items() if name in names)
-    with pytest.raises(MissingDependency, match=f"'{name}' is not installed; get it from https://.*leave `backend` out"):
+    told = f"'{name}' is not installed; get it from https://.*leave `backend` out"
+    with pytest.raises(MissingDependency, match=told):
         _backend.backend(family, name)
     with pytest.raises(ValidationError, match=f"'{name}' is not installed"):
         CONFIGS[name](backend=name)
