@@ -20,10 +20,11 @@ from asset3d.registry import Config, InputPath, OneOf, component, register
 from asset3d.renderer.mesh import MeshRenderer, MeshRendererConfig, is_seen, shrink
 from asset3d.representation.textured_mesh import TexturedMesh
 from asset3d.scene.camera import Camera, orbit
-from asset3d.scene.image import save_png
+from asset3d.scene.image import encode_png
 from asset3d.scene.mesh import Mesh
 from asset3d.scene.views import Frame, ViewSet
 from asset3d.stage.base import Stage, StageConfig
+from asset3d.workspace import atomic_write
 
 
 class EvaluateConfig(StageConfig):
@@ -129,8 +130,8 @@ class Evaluate(Stage):
         target = view.color.cpu() * target_alpha + 1 - target_alpha
         # what lies outside the photo is white on both sides
         color, alpha = color * valid + 1 - valid, alpha * valid
-        save_png(self.context.folder / f"view_{index:03d}_photo.png", target[0])
-        save_png(self.context.folder / f"view_{index:03d}_render.png", color[0])
+        self._save(f"view_{index:03d}_photo.png", target[0])
+        self._save(f"view_{index:03d}_render.png", color[0])
         self.context.emit("preview", path=f"view_{index:03d}_render.png", name=view.names[0], step=index)
         return Comparison(color, alpha, target, target_alpha)
 
@@ -143,7 +144,10 @@ class Evaluate(Stage):
         count, size = self.config.turntable_frames, self.config.turntable_size
         rendering = self.renderer.render(self.textured, orbit(360 * frame / count, 15, 2.6, 30, size).to(self.device))
         color = rendering.over(rendering.color.new_ones(3)).clamp(0, 1)[0].cpu()
-        save_png(self.context.folder / f"turntable_{frame:03d}.png", color)
+        self._save(f"turntable_{frame:03d}.png", color)
+
+    def _save(self, name: str, color: Float[Tensor, "H W 3"]) -> None:
+        atomic_write(self.context.folder / name, encode_png(color))
 
     def finish(self) -> dict[str, Any]:
         mean = {name: round(values[~values.isnan()].mean().item(), 6) for name, values in self.numbers.items()}

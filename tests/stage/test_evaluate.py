@@ -1,4 +1,5 @@
 """The evaluate stage on assets whose errors are known."""
+import errno
 import json
 import shutil
 from dataclasses import replace
@@ -7,7 +8,8 @@ import numpy as np
 import pytest
 import torch
 
-from asset3d.errors import InputError
+from asset3d import workspace
+from asset3d.errors import DiskFull, InputError
 from asset3d.exporter.base import in_world
 from asset3d.metric.chamfer import visible_surface
 from asset3d.scene.camera import orbit
@@ -72,6 +74,16 @@ def test_the_truth_itself_is_perfect(tmp_path):
                      "turntable_000.png", "turntable_001.png"}
     center = load_image(tmp_path / "view_000_render.png").color[24, 24]
     torch.testing.assert_close(center, torch.tensor([0.8, 0.2, 0.1]), atol=0.5 / 255, rtol=0)
+
+
+def test_pictures_are_whole_or_absent_and_a_full_disk_is_named(tmp_path, monkeypatch):
+    def full(descriptor):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(workspace.os, "fsync", full)
+    with pytest.raises(DiskFull, match="view_000_photo.png: no space left"):
+        evaluate(tmp_path, box(), ViewSet(photos(box(), [0.0, 90.0])))
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_known_error_in_colour_is_measured(tmp_path):
