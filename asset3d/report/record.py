@@ -183,8 +183,9 @@ def _find_pictures(run: RunRecord, folder: Path, log: list[dict]) -> None:
 
 
 def _find_metrics(run: RunRecord, known: dict) -> None:
-    """The numbers of the last stage that measured anything."""
-    for numbers in known.values():
-        if isinstance(numbers, dict):
-            run.metrics = {key: value for key, value in numbers.items() if finite(value)}
+    """The numbers of the last stage that measured anything; the file has them by name, not in the order of stages."""
+    order = [stage.name for stage in run.stages]
+    for name in sorted(known, key=lambda name: order.index(name) if name in order else -1):
+        if isinstance(known[name], dict):
+            run.metrics = {key: value for key, value in known[name].items() if finite(value)}
     run.held_out = "test_views" in run.metrics

@@ -50,6 +50,17 @@ def test_pictures_are_told_apart(run_folder):
     assert run.metrics["psnr"] == 25 and run.held_out
 
 
+def test_the_last_stage_that_measured_counts_whatever_its_name(run_folder):
+    metrics = {"fit": {"psnr": 10.0}, "judge": {"psnr": 25.0}, "unknown": {"psnr": 1.0}}
+    (run_folder / "result/metrics.json").write_text(json.dumps(metrics))
+    assert read_run(run_folder).metrics == {"psnr": 25.0}
+    log = run_folder / "events.jsonl"
+    log.write_text(log.read_text().replace('"fit"', '"zebra"').replace('"judge"', '"ant"'))
+    metrics = {"ant": {"psnr": 25.0}, "zebra": {"psnr": 10.0}}
+    (run_folder / "result/metrics.json").write_text(json.dumps(metrics, sort_keys=True))
+    assert read_run(run_folder).metrics == {"psnr": 25.0}
+
+
 @pytest.mark.parametrize("missing", ["events.jsonl", "result", "stages"])
 def test_a_run_that_stopped_early_still_gets_a_page(run_folder, missing):
     path = run_folder / missing
