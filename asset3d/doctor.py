@@ -14,11 +14,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 BUILD = "build it: pip install --no-build-isolation -e . (in the checkout, after torch), or run `make setup`"
-# Optional packages: what they are for. They are asked for by name when a recipe needs them.
+# Optional packages that tests compare with: what they are for.
 PACKAGES = {
     "embreex": "exact ray casting in tests", "skimage": "reference values in tests of metrics",
-    "pycolmap": "tests of COLMAP models", "tensorboard": "loss curves in TensorBoard", "rembg": "mattes for photos",
-    "lpips": "the LPIPS metric",
+    "pycolmap": "tests of COLMAP models",
 }
 INSTALL_NAMES = {"skimage": "scikit-image"}
 # Tools on PATH: what they are for, and where to get them.
@@ -134,6 +133,20 @@ def packages() -> list[Finding]:
     return findings
 
 
+def backends() -> list[Finding]:
+    """Kernels of other people, which a recipe may ask for by name."""
+    try:
+        from asset3d.ops._backend import FAMILIES, HOMES
+    except ImportError:  # without torch, which is told already
+        return []
+    findings = []
+    for name, home in HOMES.items():
+        families = ", ".join(family for family, names in FAMILIES.items() if name in names)
+        findings.append(Finding(name, "ok", _version(name)) if _has(name) else
+                        Finding(name, "missing", f"`backend: {name}` in a recipe, for {families}", f"see {home}"))
+    return findings
+
+
 def _first_line(*command: str) -> str:
     try:
         result = subprocess.run(command, capture_output=True, text=True, timeout=10)
@@ -166,7 +179,7 @@ def _ffmpeg() -> Finding:
 
 def report() -> list[Finding]:
     """Everything, in the order of the printed table."""
-    return [*system(), *torch_and_gpu(), *kernels(), *packages(), *tools()]
+    return [*system(), *torch_and_gpu(), *kernels(), *packages(), *backends(), *tools()]
 
 
 def main() -> int:

@@ -3,6 +3,7 @@ import subprocess
 import sys
 
 from asset3d import doctor
+from asset3d.ops._backend import HOMES
 
 
 def test_report():
@@ -12,6 +13,13 @@ def test_report():
     assert {"cpu", "cuda kernels", "c++", "nvcc", "node", "chromium", "ffmpeg", "pycolmap"} <= set(findings)
     assert all(f.state in ("ok", "missing", "broken") for f in findings.values())
     assert all(f.advice for f in findings.values() if f.state != "ok"), "what to do about what is missing"
+
+
+def test_what_is_offered_exists():
+    """Optional packages are the backends that a recipe can ask for, and what tests compare with."""
+    findings = {f.topic: f for f in doctor.report()}
+    assert set(doctor.PACKAGES) == {"embreex", "skimage", "pycolmap"} and set(HOMES) <= set(findings)
+    assert not {"lpips", "rembg", "tensorboard"} & set(findings)
 
 
 def test_command():
