@@ -383,3 +383,11 @@ def arguments(source: str | Path | Mapping) -> tuple[str, list[tuple[str, str, s
         default = "must be given" if value == MUST_BE_GIVEN else f"default {default}"
         rows.append((name, ", ".join(fields), default, (info.description if info else None) or ""))
     return str(document.data.get("description", "")), rows
+
+
+def stages(source: str | Path | Mapping) -> list[tuple[str, str]]:
+    """(name, type) of each stage of a recipe whose arguments need not be given yet."""
+    document, _ = _open(source)
+    document.raise_problems()
+    types = [str(stage.get("type", "")) if isinstance(stage, dict) else "" for stage in document.data.get("stage", [])]
+    return list(zip(_stage_names(document.data), types))

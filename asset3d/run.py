@@ -104,7 +104,7 @@ def print_usage(asked: bool) -> int:
 
 
 def print_help(recipe: str) -> int:
-    """The arguments of a recipe, with what they mean."""
+    """The arguments of a recipe with what they mean, and its stages."""
     description, rows = recipes.arguments(recipe)
     print(f"python -m asset3d.run {recipe} [key=value ...]")
     print(f"\n{description}\n" if description else "")
@@ -116,7 +116,9 @@ def print_help(recipe: str) -> int:
     for name in recipes.RUN_OPTIONS:
         info = recipes.Recipe.model_fields[name]
         print(f"  {name}=    default {str(info.default).lower()}\n      {info.description}")
-    print("  STAGE_NAME.field=\n      Any other field; see docs/recipes.md.")
+    print("  STAGE_NAME.field=\n      Any other field; see docs/recipes.md.\n\nstages")
+    for number, (name, kind) in enumerate(recipes.stages(recipe), 1):
+        print(f"{number:3d}. {_called(name, kind)}")
     return 0
 
 
@@ -140,9 +142,14 @@ def _plan_of(config: StageConfig) -> str:
     cls = registry.component("stage", config.type)
     reads = [config.from_.get(name, name) for name in cls.reads_of(config)]
     writes = [config.as_.get(name, name) for name in cls.writes_of(config)]
-    name = config.name if config.name == config.type else f"{config.name} ({config.type})"
     steps = f", {config.steps} steps" if isinstance(getattr(config, "steps", None), int) else ""
-    return f"{name}: {', '.join(reads) or 'nothing'} -> {', '.join(writes) or 'files'}{steps}"
+    return (f"{_called(config.name, config.type)}: {', '.join(reads) or 'nothing'} -> "
+            f"{', '.join(writes) or 'files'}{steps}")
+
+
+def _called(name: str, kind: str) -> str:
+    """A stage by its name, and by its type where that is another."""
+    return name if name == kind else f"{name} ({kind})"
 
 
 # ------------------------------------------------------------------------------------------------------- running

@@ -191,6 +191,7 @@ def test_help_of_a_recipe(folder, capsys):
     assert "views=    must be given  (fake_read.views)\n      A text file." in text
     assert "steps=    default 20  (first.steps, second.steps)\n      How many steps to walk." in text
     assert "seed=" in text and "output=" in text
+    assert text.endswith("stages\n  1. fake_read\n  2. first (fake_walk)\n  3. second (fake_walk)\n  4. fake_write\n")
 
 
 def test_dry_run_prints_the_plan_and_writes_nothing(folder, capsys):
