@@ -1,7 +1,8 @@
 """Whether asset3d can read files: `python -m asset3d.check FILE...`
 
-Images, meshes, Gaussian splats, view sets (folders or transforms.json) and recipes, by their suffix. One line per file: accept, accept
-with a warning, or refuse, with the reason and what to do. Exit: 0 all accepted, 2 any refused. Nothing is written.
+Images, meshes, Gaussian splats, view sets (folders or transforms.json) and recipes, by their suffix. One line per file:
+accept, accept with a warning, or refuse, with the reason and what to do. Exit: 0 all accepted, 2 any refused. Nothing
+is written.
 """
 import argparse
 import sys

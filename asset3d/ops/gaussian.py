@@ -113,7 +113,8 @@ def project_gaussians(
         raise NotImplementedError(f"{op}: cameras have no gradient; give `world_to_camera` and `intrinsics` detached")
     tensors = (tensor.contiguous() for tensor in (means, quats, scales, opacities, world_to_camera, intrinsics))
     outputs = torch.ops.asset3d.gaussian_project(
-        *tensors, height, width, float(near), float(far), float(dilation), float(alpha_min), normalize_quats, antialiased)
+        *tensors, height, width, float(near), float(far), float(dilation), float(alpha_min), normalize_quats,
+        antialiased)
     return ProjectedGaussians(*outputs[:4], outputs[4].detach())
 
 
@@ -150,8 +151,8 @@ def blend_gaussians(
         than the limit. RuntimeError: a colour that is not finite (CPU).
     """
     op = "blend_gaussians"
-    check(op, means_2d=(projected.means_2d, "B N 2"), conics=(projected.conics, "B N 3"), depths=(projected.depths, "B N"),
-          opacities=(projected.opacities, "B N"), radii=(projected.radii, "B N 2"),
+    check(op, means_2d=(projected.means_2d, "B N 2"), conics=(projected.conics, "B N 3"),
+          depths=(projected.depths, "B N"), opacities=(projected.opacities, "B N"), radii=(projected.radii, "B N 2"),
           colors=(colors, "N C" if colors.dim() == 2 else "B N C"),
           **({} if background is None else {"background": (background, "C")}))
     height, width = _check_resolution(op, resolution)
@@ -224,12 +225,14 @@ def spherical_harmonics(
         degree: 0 to 3.
     """
     op = "spherical_harmonics"
-    check(op, coefficients=(coefficients, "N K 3"), directions=(directions, "N 3" if directions.dim() == 2 else "B N 3"))
+    check(op, coefficients=(coefficients, "N K 3"),
+          directions=(directions, "N 3" if directions.dim() == 2 else "B N 3"))
     if not 0 <= degree <= 3:
         raise ValueError(f"{op}: `degree` must be in 0..3, got {degree}")
     n_used = (degree + 1) ** 2
     if coefficients.shape[1] < n_used:
-        raise ValueError(f"{op}: degree {degree} takes {n_used} `coefficients` per channel, got {coefficients.shape[1]}")
+        raise ValueError(f"{op}: degree {degree} takes {n_used} `coefficients` per channel, got "
+                         f"{coefficients.shape[1]}")
     directions = directions if directions.dim() == 3 else directions[None]
     basis = torch.stack(_harmonics(*directions.unbind(-1), degree), -1)  # (B, N, (degree + 1)^2)
     return ((basis[..., None] * coefficients[:, :n_used]).sum(-2) + 0.5).clamp(min=0)
@@ -387,7 +390,8 @@ def project_gaussians_reference(means, quats, scales, opacities, world_to_camera
     jacobian = torch.stack([fx / z, zero, -fx / z * ratio_x, zero, fy / z, -fy / z * ratio_y], -1).unflatten(-1, (2, 3))
     safe = quats.new_tensor([1.0, 0, 0, 0])
     rotation = _rotation(torch.where(given[:, None], quats, safe), normalize_quats)
-    shape = jacobian @ axes[:, None, :, :3] @ (rotation * torch.where(given[:, None], scales, 1)[:, None])  # (B, N, 2, 3)
+    axes_of_each = rotation * torch.where(given[:, None], scales, 1)[:, None]  # (N, 3, 3)
+    shape = jacobian @ axes[:, None, :, :3] @ axes_of_each  # (B, N, 2, 3)
     undilated = shape @ shape.transpose(-1, -2)
     covariance = undilated + dilation * torch.eye(2, dtype=means.dtype, device=means.device)
     determinant = torch.linalg.det(covariance)

@@ -89,7 +89,8 @@ def _arrays(gltf: Gltf, where: str, primitive: dict) -> dict[str, np.ndarray]:
     means = read("POSITION", "VEC3")
     quats = read(f"{NAME}:ROTATION", "VEC4")[:, [3, 0, 1, 2]]
     opacities = read(f"{NAME}:OPACITY", "SCALAR")[:, 0]
-    terms = [read(f"{NAME}:SH_DEGREE_{degree}_COEF_{k}", "VEC3") for degree in range(_degree(gltf, where, attributes) + 1)
+    highest = _degree(gltf, where, attributes)
+    terms = [read(f"{NAME}:SH_DEGREE_{degree}_COEF_{k}", "VEC3") for degree in range(highest + 1)
              for k in range(2 * degree + 1)]
     scales = read(f"{NAME}:SCALE", "VEC3")
     if {len(array) for array in (quats, opacities, scales, *terms)} != {len(means)}:

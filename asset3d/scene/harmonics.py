@@ -1,4 +1,5 @@
-"""Real spherical harmonics of degree 0 to 3, in the order and with the signs of splat files. Letters: N points, K terms.
+"""Real spherical harmonics of degree 0 to 3, in the order and with the signs of splat files. Letters: N points, K
+terms.
 
 Source: Kerbl et al. 2023; the appendix of KHR_gaussian_splatting gives the same list, terms of one degree from m = -l
 to l.
