@@ -22,6 +22,7 @@ UNITS = {
     "normal_consistency": ("Normal consistency", "mean cosine between the normals, 1 is equal"),
     "faces": ("Faces", "triangles of the asset"),
     "vertices": ("Vertices", "of the asset, after unwrapping"),
+    "gaussians": ("Gaussians", "of the asset"),
     "test_views": ("Views", "not used for fitting"),
     "training_views": ("Views", "the same that were fitted: no others were kept for judging"),
 }
@@ -84,7 +85,7 @@ def quantity(value: object) -> str:
 
 
 def _head(run: RunRecord) -> str:
-    figures = [(UNITS[key][0], quantity(run.metrics[key])) for key in ("psnr", "mask_iou", "chamfer", "faces")
+    figures = [(UNITS[key][0], quantity(run.metrics[key])) for key in ("psnr", "mask_iou", "chamfer", "faces", "gaussians")
                if key in run.metrics]
     if run.seconds:
         figures.append(("Time", seconds(run.seconds)))

@@ -112,7 +112,8 @@ def read_run(folder: Path) -> RunRecord:
                         for key, series in curves.get(stage.name, {}).items()}
     _find_pictures(run, folder, log)
     _find_metrics(run, read_json(result / "metrics.json"))
-    run.asset = result / "asset.glb" if (result / "asset.glb").is_file() else None
+    drawable = "gaussians" not in run.metrics  # the page's viewer draws triangles, no splats
+    run.asset = result / "asset.glb" if drawable and (result / "asset.glb").is_file() else None
     return run
 
 

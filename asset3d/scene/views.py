@@ -103,6 +103,28 @@ class Views:
                      pick(self.valid), pick(self.depth), pick(self.normal))
 
 
+def joined_views(first: Views, second: Views) -> Views:
+    """The views of both, of one size; maps that one of them lacks are left out, and what it does not call invalid is
+    valid.
+
+    Raises:
+        ValueError: Their images have different sizes.
+    """
+    sizes = [(views.camera.height, views.camera.width) for views in (first, second)]
+    if sizes[0] != sizes[1]:
+        raise ValueError(f"joined_views: the images must have one size, got {sizes[0]} and {sizes[1]}")
+    stack = lambda name: torch.cat([getattr(first, name), getattr(second, name)])
+    both = lambda name: stack(name) if None not in (getattr(first, name), getattr(second, name)) else None
+    camera = replace(first.camera, **{name: torch.cat([getattr(first.camera, name), getattr(second.camera, name)])
+                                      for name in ("camera_to_world", "intrinsics")})
+    valid = None
+    if first.valid is not None or second.valid is not None:
+        valid = torch.cat([torch.ones_like(v.alpha, dtype=torch.bool) if v.valid is None else v.valid
+                           for v in (first, second)])
+    return Views(camera, stack("color"), stack("alpha"), first.names + second.names, valid, both("depth"),
+                 both("normal"))
+
+
 @dataclass(frozen=True)
 class ViewSet:
     """What a folder of posed photos holds: views to fit, views to judge by, and where the object was."""
@@ -115,9 +137,12 @@ class ViewSet:
     surface: Path | None = None
     """`surface_points.npz`, where the set comes with one: `points` and `normals` of the true surface, in the world of
     the files."""
+    points: Float[Tensor, "N 3"] | None = None
+    """Sparse points of a COLMAP model, in the inside frame."""
 
     def to(self, device) -> "ViewSet":
-        return replace(self, train=self.train.to(device), test=self.test.to(device) if self.test else None)
+        return replace(self, train=self.train.to(device), test=self.test.to(device) if self.test else None,
+                       points=None if self.points is None else self.points.to(device))
 
 
 def load_view_set(path: Path, *, masks: Path | None = None, cutout: str = "auto", max_size: int | None = 1024,
@@ -162,8 +187,9 @@ def load_view_set(path: Path, *, masks: Path | None = None, cutout: str = "auto"
     between()
     frame = replace(_fitted(train, points, path) if fit else Frame(), up_axis=up_axis)
     surface = (Path(path) if Path(path).is_dir() else Path(path).parent) / SURFACE
+    sparse = None if points is None else frame.unplaced(torch.from_numpy(points).double()).float()
     return ViewSet(_moved(train, frame), _moved(test, frame) if test else None, frame, tuple(notes),
-                   surface if surface.is_file() else None)
+                   surface if surface.is_file() else None, sparse)
 
 
 def _photos(path: Path) -> tuple[list[Photo], np.ndarray | None, str]:

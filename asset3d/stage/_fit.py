@@ -9,7 +9,7 @@ from torch import Tensor
 from asset3d.errors import Diverged
 from asset3d.loss.base import Loss
 from asset3d.registry import Config
-from asset3d.representation.base import Representation
+from asset3d.representation.base import Done, Representation, Rows
 from asset3d.scene.rendering import Rendering, Target
 from asset3d.scene.views import Views
 from asset3d.schedule import Schedule, Values
@@ -57,8 +57,7 @@ class Fit:
         self.names = names_of(losses)
         for loss in losses:
             loss.begin(views)
-        groups = [*representation.parameter_groups(),
-                  *(("loss", LOSS_FACTOR, list(loss.parameters())) for loss in losses if list(loss.parameters()))]
+        groups = self._groups()
         self.factors = [factor for _, factor, _ in groups]
         self.optimizer = torch.optim.Adam([{"params": parameters} for _, _, parameters in groups], lr=1.0,
                                           betas=(0.9, 0.99), eps=1e-15)
@@ -87,7 +86,13 @@ class Fit:
             self._roll_back(step, bad)
         else:
             self.optimizer.step()
-        return {name: float(value.detach()) for name, (_, value) in terms.items()}
+            self._end_step(step, rendering)
+        return {name: float(value.detach()) for name, (_, value) in terms.items()} | self.representation.numbers()
+
+    def _groups(self) -> list[tuple[str, float, list[torch.nn.Parameter]]]:
+        """(name, learning-rate factor, parameters), of the representation and of losses."""
+        of_losses = [("loss", LOSS_FACTOR, list(loss.parameters())) for loss in self.losses if list(loss.parameters())]
+        return [*self.representation.parameter_groups(), *of_losses]
 
     def _render(self, step: int, generator: torch.Generator) -> tuple[Rendering, Target]:
         config, device = self.config, self.views.color.device
@@ -106,11 +111,41 @@ class Fit:
         return self.renderer.render(self.representation, camera), target
 
     def _set_learning_rate(self, step: int) -> None:
+        for group, factor in zip(self.optimizer.param_groups, self.factors):
+            group["lr"] = self._learning_rate(step) * factor
+
+    def _learning_rate(self, step: int) -> float:
         config = self.config
         decay = config.final_learning_rate ** (step / max(config.steps - 1, 1))
         warm = min(1.0, (step + 1) / (config.warm_up + 1))
-        for group, factor in zip(self.optimizer.param_groups, self.factors):
-            group["lr"] = config.learning_rate * factor * decay * warm * self.slow_down
+        return config.learning_rate * decay * warm * self.slow_down
+
+    # -- parameters that change their number of rows --------------------------------------------------------------
+
+    def _end_step(self, step: int, rendering: Rendering) -> None:
+        done = Done(step, self.config.steps, rendering, self._learning_rate(step),
+                    self.context.generator(step, "end_step"))
+        before = self._parameters()
+        rows = self.representation.end_step(done)
+        if rows is not None:
+            self._adopt()
+            self._move_moments(before, rows)
+
+    def _adopt(self) -> None:
+        """Let the optimizer work on the parameters that the representation has now."""
+        for group, (_, _, parameters) in zip(self.optimizer.param_groups, self._groups()):
+            group["params"] = parameters
+
+    def _move_moments(self, before: list[torch.nn.Parameter], rows: Rows) -> None:
+        """Adam's moments follow the rows of parameters that were replaced."""
+        for old, new in zip(before, self._parameters()):
+            known = self.optimizer.state.pop(old, {})
+            if new is old and known:
+                self.optimizer.state[old] = known
+            elif known:
+                self.optimizer.state[new] = {
+                    key: value if key == "step" else value[rows.source] * match(rows.kept, value)
+                    for key, value in known.items()}
 
     # -- non-finite values --------------------------------------------------------------------------------------
 
@@ -157,6 +192,7 @@ class Fit:
             return {k[len(prefix):]: v for k, v in tensors.items() if k.startswith(prefix)}
 
         self.representation.load_state_dict(part("representation."))
+        self._adopt()  # it may have other parameters now
         for i, loss in enumerate(self.losses):
             loss.load_state_dict(part(f"loss.{i}."))
         self.optimizer.state.clear()
@@ -177,6 +213,11 @@ class Fit:
         self._restore({k: v for k, v in state.items() if not k.startswith("snapshot.") and k != "progress"})
         self.snapshot = {k[len("snapshot."):]: v for k, v in state.items() if k.startswith("snapshot.")}
         self.slow_down, self.failures = float(state["progress"][0]), int(state["progress"][1])
+
+
+def match(kept: Tensor, value: Tensor) -> Tensor:
+    """1 for rows that are kept and 0 for others, with as many axes as the value."""
+    return kept.to(value.dtype).reshape(-1, *[1] * (value.dim() - 1))
 
 
 def names_of(losses: list[Loss]) -> list[str]:

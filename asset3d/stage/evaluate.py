@@ -18,10 +18,12 @@ from asset3d.metric.ssim import SsimConfig
 from asset3d.ops.triangle import interpolate, rasterize, texture
 from asset3d.registry import Config, InputPath, OneOf, component, register
 from asset3d.renderer.mesh import MeshRenderer, MeshRendererConfig, is_seen, shrink
+from asset3d.renderer.splat import render_splats
 from asset3d.representation.textured_mesh import TexturedMesh
 from asset3d.scene.camera import Camera, orbit
 from asset3d.scene.image import encode_png
 from asset3d.scene.mesh import Mesh
+from asset3d.scene.splats import Splats
 from asset3d.scene.views import Frame, ViewSet
 from asset3d.stage.base import Stage, StageConfig
 from asset3d.workspace import atomic_write
@@ -77,6 +79,12 @@ def draw_plainly(asset: Mesh, camera: Camera) -> tuple[Float[Tensor, "B H W 3"],
     return image[..., :3].clamp(0, 1).cpu(), image[..., 3:].cpu()
 
 
+def draw_splats(asset: Splats, camera: Camera) -> tuple[Float[Tensor, "B H W 3"], Float[Tensor, "B H W 1"]]:
+    """Colour over white, and coverage."""
+    rendering = render_splats(asset, camera)
+    return rendering.over(rendering.color.new_ones(3)).clamp(0, 1).cpu(), rendering.alpha.clamp(0, 1).cpu()
+
+
 @register("stage", EvaluateConfig)
 class Evaluate(Stage):
     """One step per view, one per frame of the turntable, and a last one for the surfaces.
@@ -87,22 +95,39 @@ class Evaluate(Stage):
 
     reads = ("views", "asset")
 
-    def start(self, views: ViewSet, asset: Mesh) -> int:
-        if asset.uvs is None or asset.material is None or asset.material.base_color is None:
-            raise InputError(f"stage '{self.context.name}': the asset has no texture; put a stage of type "
-                             "texture before")
-        self.views, self.asset, self.device = views, asset, asset.vertices.device
+    def start(self, views: ViewSet, asset: Mesh | Splats) -> int:
+        self.views, self.asset = views, asset
         self.judged = views.train if views.test is None else views.test
-        if not is_seen(asset.vertices, asset.faces, self.judged.camera.to(self.device)):
+        if not (self._begin_splats() if isinstance(asset, Splats) else self._begin_mesh()):
             raise InputError(f"stage '{self.context.name}': the asset covers no pixel of the {len(self.judged)} views "
                              "to judge by; check that it lies where their cameras look")
         self.metrics: list[Metric] = [component("metric", config.type)(config) for config in self.config.metric]
         surface = self.config.surface or views.surface
         self.truth = None if surface is None else read_surface(surface, views.frame)
-        self.textured = TexturedMesh.of(asset)
-        self.renderer = MeshRenderer(MeshRendererConfig(supersample=2))
         self.numbers: dict[str, Tensor] = {}
         return len(self.judged) + self.config.turntable_frames + 1
+
+    def _begin_mesh(self) -> bool:
+        """Prepare to draw a mesh; returns whether any view to judge by shows it."""
+        asset = self.asset
+        if asset.uvs is None or asset.material is None or asset.material.base_color is None:
+            raise InputError(f"stage '{self.context.name}': the asset has no texture; put a stage of type "
+                             "texture before")
+        self.device, self.draw = asset.vertices.device, draw_plainly
+        self.counts = {"faces": len(asset.faces), "vertices": len(asset.vertices)}
+        textured, renderer = TexturedMesh.of(asset), MeshRenderer(MeshRendererConfig(supersample=2))
+        self.draw_turned = lambda camera: renderer.render(textured, camera)
+        return is_seen(asset.vertices, asset.faces, self.judged.camera.to(self.device))
+
+    def _begin_splats(self) -> bool:
+        """The same for splats."""
+        asset = self.asset
+        self.device, self.draw = asset.means.device, draw_splats
+        self.counts = {"gaussians": len(asset)}
+        self.draw_turned = lambda camera: render_splats(asset, camera)
+        with torch.no_grad():
+            return any(bool((render_splats(asset, self.judged.camera[view].to(self.device)).alpha > 0.5).any())
+                       for view in range(len(self.judged)))
 
     @torch.no_grad()
     def step(self, step: int) -> dict[str, float]:
@@ -125,7 +150,7 @@ class Evaluate(Stage):
     def _compare_view(self, index: int) -> Comparison:
         view = self.judged[index]
         valid = 1.0 if view.valid is None else view.valid.to(view.color.dtype).cpu()
-        color, alpha = draw_plainly(self.asset, view.camera.to(self.device))
+        color, alpha = self.draw(self.asset, view.camera.to(self.device))
         target_alpha = view.alpha.cpu() * valid
         target = view.color.cpu() * target_alpha + 1 - target_alpha
         # what lies outside the photo is white on both sides
@@ -136,13 +161,15 @@ class Evaluate(Stage):
         return Comparison(color, alpha, target, target_alpha)
 
     def _compare_surface(self) -> Comparison:
+        if isinstance(self.asset, Splats):
+            return Comparison()  # they have no surface: convert them to a mesh to measure one
         camera = self.views.train.camera.to(self.device)
         return Comparison(surface=visible_surface(self.asset.vertices, self.asset.faces, camera),
                           target_surface=self.truth)
 
     def _draw_turned(self, frame: int) -> None:
         count, size = self.config.turntable_frames, self.config.turntable_size
-        rendering = self.renderer.render(self.textured, orbit(360 * frame / count, 15, 2.6, 30, size).to(self.device))
+        rendering = self.draw_turned(orbit(360 * frame / count, 15, 2.6, 30, size).to(self.device))
         color = rendering.over(rendering.color.new_ones(3)).clamp(0, 1)[0].cpu()
         self._save(f"turntable_{frame:03d}.png", color)
 
@@ -152,8 +179,7 @@ class Evaluate(Stage):
     def finish(self) -> dict[str, Any]:
         mean = {name: round(values[~values.isnan()].mean().item(), 6) for name, values in self.numbers.items()}
         split = "training_views" if self.views.test is None else "test_views"
-        counts = {"faces": len(self.asset.faces), "vertices": len(self.asset.vertices), split: len(self.judged)}
-        self.context.emit("metric", **mean, **counts)
+        self.context.emit("metric", **mean, **self.counts, **{split: len(self.judged)})
         return {}
 
     def state(self) -> dict[str, Tensor]:

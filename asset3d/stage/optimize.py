@@ -7,7 +7,8 @@ from pydantic import Field
 
 from asset3d.errors import InputError
 from asset3d.registry import Config, OneOf, component, register
-from asset3d.representation.base import Representation
+from asset3d.representation.base import Representation, Surroundings
+from asset3d.scene.mesh import Mesh
 from asset3d.scene.views import ViewSet
 from asset3d.stage._compatible import Fault, given_by_views, idle_faults, loss_faults, representation_faults
 from asset3d.stage._fit import Fit, FitConfig
@@ -29,6 +30,7 @@ class Optimize(Stage):
     """Renders a representation, compares it with the photos, and follows the gradient, step by step."""
 
     reads = ("views", "representation")
+    reads_if_there = ("mesh",)
     writes = ("representation",)
 
     @classmethod
@@ -56,7 +58,7 @@ class Optimize(Stage):
         yield from loss_faults(config.loss, config.renderer, given.get("views"))
         yield from idle_faults(config, component("renderer", config.renderer.type))
 
-    def start(self, views: ViewSet, representation: Representation | None = None) -> int:
+    def start(self, views: ViewSet, representation: Representation | None = None, mesh: Mesh | None = None) -> int:
         config, context = self.config, self.context
         for _, why in loss_faults(config.loss, config.renderer, given_by_views(views.train)):
             raise InputError(f"stage '{context.name}': {why}")
@@ -64,6 +66,7 @@ class Optimize(Stage):
             make = component("representation", config.representation.type)
             representation = make(config.representation, context.generator(0, "initial"))
             representation.to(context.device)
+            representation.surround(Surroundings(views.frame, views.points, mesh))
             representation.initialise(views.train, context.generator(0, "hull"), context.raise_if_cancelled)
         elif representation is None:
             raise InputError(f"stage '{context.name}': no earlier stage makes a representation; "

@@ -10,8 +10,9 @@ from asset3d.loss.mask import Mask, MaskConfig
 from asset3d.loss.photometric import Photometric, PhotometricConfig
 from asset3d.renderer.sdf_volume import SdfVolumeConfig, SdfVolumeRenderer
 from asset3d.representation._occupancy import OccupancyGrid
-from asset3d.representation.base import Representation
+from asset3d.representation.base import Representation, Rows
 from asset3d.scene.camera import orbit
+from asset3d.scene.rendering import Rendering
 from asset3d.scene.views import Views
 from asset3d.stage._fit import Fit, FitConfig, names_of
 from asset3d.stage._sampling import ImageSampler, RaySampler
@@ -84,6 +85,74 @@ def test_it_resumes_to_the_bit(tmp_path, stop):
     second.load_state(state)
     run(second, range(stop, 60))
     assert_same(whole.state(), second.state())
+
+
+class Cloud(Representation):
+    """Points that double now and then; the first of them is thrown away then. Their mean is fitted to the colour."""
+
+    def __init__(self):
+        super().__init__(None)
+        self.points = nn.Parameter(torch.tensor([[0.1, 0.2, 0.3], [0.5, 0.4, 0.3]]))
+        self.other = nn.Parameter(torch.zeros(1))
+
+    def end_step(self, done):
+        if done.step % 7 != 6:
+            return None
+        count = len(self.points)
+        source = torch.cat([torch.arange(1, count), torch.randint(count, (2,), generator=done.generator)])
+        self.points = nn.Parameter(self.points.detach()[source])
+        return Rows(source, torch.arange(len(source)) < count - 1)
+
+    def load_state_dict(self, state_dict, *args, **more):
+        self.points = nn.Parameter(torch.empty_like(state_dict["points"]))
+        return super().load_state_dict(state_dict, *args, **more)
+
+    def numbers(self):
+        return {"points": len(self.points)}
+
+
+class Flat:
+    """Draws the mean of the points everywhere."""
+
+    unit = "images"
+
+    def render(self, representation, camera):
+        color = representation.points.mean(0) + representation.other
+        shape = (len(camera), camera.height, camera.width)
+        return Rendering(color.expand(*shape, 3), torch.ones(*shape, 1))
+
+
+def cloud_fit(tmp_path, tap=None):
+    fit = make(tmp_path, tap)
+    config = FitConfig(steps=60, learning_rate=0.03, snapshot_every=10, background="grey")
+    return Fit(config, fit.context, Cloud(), Flat(), [Photometric(PhotometricConfig()), Mask(MaskConfig())], fit.views)
+
+
+def test_rows_come_and_go_and_the_optimizer_follows(tmp_path):
+    fit = cloud_fit(tmp_path)
+    counts = [fit.step(step)["points"] for step in range(6)]
+    before = fit.representation.points
+    moments = {k: v.clone() for k, v in fit.optimizer.state[before].items()}
+    counts += [fit.step(6)["points"]]
+    assert counts == [2] * 6 + [3] and fit.representation.points is not before
+    state = fit.optimizer.state[fit.representation.points]
+    assert fit.optimizer.param_groups[0]["params"][0] is fit.representation.points
+    assert before not in fit.optimizer.state and state["step"] == moments["step"] + 1
+    assert bool(state["exp_avg_sq"][0].any()) and not state["exp_avg_sq"][1:].any() and not state["exp_avg"][1:].any()
+    run(fit, range(7, 60))
+    assert fit.representation.points.grad is not None and len(fit.representation.points) == 10
+
+
+@pytest.mark.parametrize("stop", [1, 7, 10, 37])
+@pytest.mark.parametrize("poisoned", [(), (25, 41)])
+def test_changing_rows_resume_to_the_bit(tmp_path, stop, poisoned):
+    whole, first, second = (cloud_fit(tmp_path, poison(poisoned)) for _ in range(3))
+    run(whole, range(60))
+    run(first, range(stop))
+    second.load_state({name: value.clone() for name, value in first.state().items()})
+    run(second, range(stop, 60))
+    assert_same(whole.state(), second.state())
+    assert whole.failures == len(poisoned)
 
 
 def poison(at):
