@@ -85,8 +85,8 @@ def quantity(value: object) -> str:
 
 
 def _head(run: RunRecord) -> str:
-    figures = [(UNITS[key][0], quantity(run.metrics[key])) for key in ("psnr", "mask_iou", "chamfer", "faces", "gaussians")
-               if key in run.metrics]
+    figures = [(UNITS[key][0], quantity(run.metrics[key]))
+               for key in ("psnr", "mask_iou", "chamfer", "faces", "gaussians") if key in run.metrics]
     if run.seconds:
         figures.append(("Time", seconds(run.seconds)))
     shown = "".join(f"<div><dt>{escape(name)}</dt><dd>{escape(value)}</dd></div>" for name, value in figures)

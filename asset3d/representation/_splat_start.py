@@ -1,4 +1,4 @@
-"""Where Gaussians start: points with colours and normals on what is known of the surface. Letters: P points, N drawn."""
+"""Where Gaussians start: points with colours and normals on what is known of the surface. Letter: P points."""
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,8 +16,8 @@ FACING = 0.2
 """Least cosine between a normal and the direction to a camera whose photo says something about the colour."""
 FLAT = 0.3
 """Thickness of a Gaussian on a surface with a known normal, in units of its width."""
-SHARE_OF_VIEWS = 0.9
-"""A sparse point belongs to the object when so many of the views show the object there."""
+SHARE_OF_VIEWS, OUTLINE = 0.9, 0.1
+"""A sparse point belongs to the object when so many of the views have so much alpha there."""
 
 
 @dataclass(frozen=True)
@@ -52,8 +52,8 @@ def from_hull(views: Views, resolution: int, count: int, generator: torch.Genera
     # what few photos show, at their corners, is in the hull for want of a photo that says otherwise
     hull = ((visual_hull(views, centers) > 0.5) & (2 * shown > len(views))).reshape((resolution,) * 3)
     if not hull.any():
-        raise InputError(f"no cell of the grid for the visual hull ({resolution} per axis) lies inside the masks of all "
-                         f"{len(views)} views; check that masks and cameras belong together, or, for a very thin "
+        raise InputError(f"no cell of the grid for the visual hull ({resolution} per axis) lies inside the masks of "
+                         f"all {len(views)} views; check that masks and cameras belong together, or, for a very thin "
                          "object, give a finer `hull_resolution`")
     padded = torch.nn.functional.pad(hull[None, None].float(), (1,) * 6)
     around = torch.nn.functional.avg_pool3d(padded, 3, 1)[0, 0]
@@ -79,7 +79,7 @@ def from_points(views: Views, points: Float[Tensor, "P 3"]) -> Cloud:
     points = points[(points.abs() < 0.55).all(-1)]
     shown = torch.zeros(len(points), device=points.device)
     for index in range(len(views)):
-        shown += sampled(views.alpha[index], pixels_of(views, index, points)[0])[:, 0] > 0.5
+        shown += sampled(views.alpha[index], pixels_of(views, index, points)[0])[:, 0] > OUTLINE
     return Cloud(points[shown >= SHARE_OF_VIEWS * len(views)])
 
 
