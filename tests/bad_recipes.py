@@ -191,8 +191,8 @@ CHAIN = [
 ]
 
 def fit(renderer: str, loss: str = "mask", more: str = "", representation: str = "sdf_field", stage: str = "") -> str:
-    """Photos to which a field is fitted; its renderer stands in line 6, its loss at 7:12, `more` in line 8."""
-    return (HEAD + "  - {type: load_views, views: v.txt}\n  - type: optimize\n"
+    """Pictures to which a field is fitted; its renderer stands in line 6, its loss at 7:12, `more` in line 8."""
+    return (HEAD + "  - {type: sample_views}\n  - type: optimize\n"
             f"    representation: {{type: {representation}}}\n    renderer: {{type: {renderer}}}\n"
             f"    loss: [{{type: {loss}}}]\n{more}{stage}")
 

@@ -11,14 +11,14 @@ from asset3d.metric.base import Comparison, Metric
 from asset3d.registry import Config, register
 
 RADIUS, SIGMA = 5, 1.5
-"""Window of 11 pixels, as in the paper."""
+"""Window of 11 pixels, as in the paper; of smaller images, the largest odd one that fits."""
 C1, C2 = 0.01**2, 0.03**2
 """The paper's constants for values in [0, 1]."""
 
 
 @lru_cache(maxsize=8)
-def _window(dtype: torch.dtype, device: torch.device) -> Float[Tensor, "K"]:
-    offset = torch.arange(-RADIUS, RADIUS + 1, dtype=torch.float64)
+def _window(radius: int, dtype: torch.dtype, device: torch.device) -> Float[Tensor, "K"]:
+    offset = torch.arange(-radius, radius + 1, dtype=torch.float64)
     weight = torch.exp(-0.5 * (offset / SIGMA) ** 2)
     return (weight / weight.sum()).to(device, dtype)
 
@@ -28,7 +28,8 @@ def _blur(x: Float[Tensor, "B C H W"]) -> Float[Tensor, "B C h w"]:
 
     One group per channel, not one channel per batch entry: the same numbers, a hundred times faster on the CPU.
     """
-    channels, weight = x.shape[1], _window(x.dtype, x.device)
+    channels, radius = x.shape[1], min(RADIUS, (min(x.shape[2:]) - 1) // 2)
+    weight = _window(radius, x.dtype, x.device)
     x = conv2d(x, weight.view(1, 1, 1, -1).expand(channels, 1, 1, -1), groups=channels)
     return conv2d(x, weight.view(1, 1, -1, 1).expand(channels, 1, -1, 1), groups=channels)
 
@@ -38,17 +39,16 @@ def ssim(a: Float[Tensor, "B H W C"], b: Float[Tensor, "B H W C"]) -> Float[Tens
 
     Gaussian window of 11 pixels and sigma 1.5, population covariance, mean over channels and over the pixels whose
     window lies inside the image (what scikit-image computes with `gaussian_weights=True, sigma=1.5,
-    use_sample_covariance=False`). Differentiable in both images.
+    use_sample_covariance=False`); images of fewer than 11 rows or columns get the largest window that fits.
+    Differentiable in both images.
 
     Raises:
-        ValueError: The shapes differ, or an image is smaller than the window.
+        ValueError: The shapes differ, or an image has no pixels.
     """
     if a.shape != b.shape:
         raise ValueError(f"ssim: `a` and `b` must have the same shape, got {tuple(a.shape)} and {tuple(b.shape)}")
-    size = 2 * RADIUS + 1
-    if a.ndim != 4 or min(a.shape[1:3]) < size:
-        raise ValueError(f"ssim: images must be (B, H, W, C) with at least {size} rows and columns, "
-                         f"got {tuple(a.shape)}")
+    if a.ndim != 4 or 0 in a.shape[1:]:
+        raise ValueError(f"ssim: images must be (B, H, W, C) with at least one pixel, got {tuple(a.shape)}")
     a, b = a.permute(0, 3, 1, 2), b.permute(0, 3, 1, 2)
     mean_a, mean_b, aa, bb, ab = _blur(torch.cat([a, b, a * a, b * b, a * b], 1)).chunk(5, 1)
     covariance = ab - mean_a * mean_b

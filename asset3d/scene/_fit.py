@@ -28,6 +28,15 @@ class _Masks:
     camera: Camera
     distance: Float[Tensor, "B H W"]
 
+    def at(self, index: int, pixels: Float[Tensor, "N 2"], depth: Float[Tensor, "N"], near: float = 0.0
+           ) -> Float[Tensor, "N"]:
+        """The distance of one view at pixel positions; -inf where it sees nothing, nearer than `near` included."""
+        column, row = pixels.floor().nan_to_num(-1).clamp(-1, 1e6).long().unbind(-1)
+        width, height = self.camera.width, self.camera.height
+        seen = (depth > near) & (column >= 0) & (row >= 0) & (column < width) & (row < height)
+        distance = self.distance[index][row.clamp(0, height - 1), column.clamp(0, width - 1)]
+        return torch.where(seen, distance, -math.inf)
+
 
 def hull_box(camera: Camera, alpha: Float[Tensor, "B H W 1"], valid: Bool[Tensor, "B H W 1"] | None = None
              ) -> tuple[np.ndarray, np.ndarray] | None:
@@ -36,7 +45,7 @@ def hull_box(camera: Camera, alpha: Float[Tensor, "B H W 1"], valid: Bool[Tensor
     A grid of cells around the point that all masks look at is refined where a cell could still widen the box: cells
     that some view shows to be empty are dropped, and so are cells inside the box of those surely in the hull.
     """
-    masks = _distances(camera, alpha, valid)
+    masks = mask_distances(camera, alpha, valid)
     region = _region(masks)
     if region is None:
         return None
@@ -52,7 +61,8 @@ def points_box(points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return tuple(np.percentile(points, (1, 99), axis=0))
 
 
-def _distances(camera: Camera, alpha: Tensor, valid: Tensor | None) -> _Masks:
+def mask_distances(camera: Camera, alpha: Tensor, valid: Tensor | None) -> _Masks:
+    """Masks at no more than MASK_SIZE, as distances."""
     from scipy.ndimage import distance_transform_edt
     height, width = camera.height, camera.width
     factor = min(1.0, MASK_SIZE / max(height, width))
@@ -128,10 +138,8 @@ def _classify(masks: _Masks, cells: Float[Tensor, "N 3"], radius: float, toleran
     alive = torch.arange(len(cells))
     for index in range(views):
         pixels, depth = (x[0] for x in camera[index].project(cells[alive]))
-        column, row = pixels.floor().nan_to_num(-1).clamp(-1, 1e6).long().unbind(-1)
-        visible = (depth > radius) & (column >= 0) & (row >= 0) & (column < camera.width) & (row < camera.height)
-        distance = masks.distance[index][row.clamp(0, camera.height - 1), column.clamp(0, camera.width - 1)]
-        visible &= torch.isfinite(distance)
+        distance = masks.at(index, pixels, depth, radius)
+        visible = distance > -math.inf
         reach = radius * camera.intrinsics[index, :2].max() / (depth - radius).clamp(min=1e-6) + 0.71
         seen[alive] += visible.int()
         carved[alive] += (visible & (distance > reach)).int()

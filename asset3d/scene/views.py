@@ -11,6 +11,7 @@ from torch import Tensor
 
 from asset3d.errors import InputError
 from asset3d.scene._colmap import find_model, read_colmap
+from asset3d.scene._consistency import contradicting
 from asset3d.scene._fit import hull_box, points_box
 from asset3d.scene._lens import Lens
 from asset3d.scene._photos import CUTOUTS, MASK_HELP, Photo, Pixels, find_mask, planned_lens, read_photo
@@ -18,6 +19,7 @@ from asset3d.scene._transforms_json import read_transforms, split_files
 from asset3d.scene._untrusted import is_file
 from asset3d.scene.camera import Camera
 from asset3d.scene.conventions import WORLDS
+from asset3d.scene.surface_points import read_surface_points
 
 FILL = 0.95
 """The longest side of the box around the visual hull becomes this long, which leaves room for a surface around it."""
@@ -185,11 +187,20 @@ def load_view_set(path: Path, *, masks: Path | None = None, cutout: str = "auto"
 
     train, test = (read(splits[s]) for s in ("train", "test"))
     between()
+    train = _consistent(train, notes)
     frame = replace(_fitted(train, points, path) if fit else Frame(), up_axis=up_axis)
-    surface = (Path(path) if Path(path).is_dir() else Path(path).parent) / SURFACE
     sparse = None if points is None else frame.unplaced(torch.from_numpy(points).double()).float()
     return ViewSet(_moved(train, frame), _moved(test, frame) if test else None, frame, tuple(notes),
-                   surface if surface.is_file() else None, sparse)
+                   _surface(Path(path)), sparse)
+
+
+def _surface(path: Path) -> Path | None:
+    """The file of the true surface, looked into: a broken one should not be found out after an hour of fitting."""
+    surface = (path if path.is_dir() else path.parent) / SURFACE
+    if not surface.is_file():
+        return None
+    read_surface_points(surface)
+    return surface
 
 
 def _photos(path: Path) -> tuple[list[Photo], np.ndarray | None, str]:
@@ -226,8 +237,9 @@ def _masks(path: Path, masks: Path | None, photos: list[Photo]) -> list[Path | N
                 raise InputError(f"{photo.mask}: mask of image '{photo.name}' is missing; add it or remove mask_path")
             found.append(photo.mask)
             continue
-        beside = (photo.image.parent / "masks", photo.image.parent.parent / "masks", folder / "masks")
-        folders = (Path(masks),) if masks is not None else tuple(f for f in beside if folder in (f.parent, *f.parents))
+        root = _root(folder, photo)
+        beside = (photo.image.parent / "masks", photo.image.parent.parent / "masks", root / "masks")
+        folders = (Path(masks),) if masks is not None else tuple(f for f in beside if root in (f.parent, *f.parents))
         found.append(find_mask(folders, photo))
     for index, mask in enumerate(found):
         if mask is not None and mask in found[:index]:
@@ -235,6 +247,15 @@ def _masks(path: Path, masks: Path | None, photos: list[Photo]) -> list[Path | N
             raise InputError(f"{mask}: is the mask of two images, '{other.name}' and '{photos[index].name}'; repeat "
                              "the folders of the images inside the folder of masks")
     return found
+
+
+def _root(folder: Path, photo: Photo) -> Path:
+    """The folder of the view set, in which masks are looked for: `scene`, where it was given as `scene/sparse/0` and
+    the photo is in `scene/images`."""
+    if folder in photo.image.parents:
+        return folder
+    levels = len(Path(photo.name).parts)  # of the photo inside the folder of images
+    return photo.image.parents[min(levels, len(photo.image.parents) - 1)]
 
 
 def _splits(photos: list[Photo], holdout: int) -> dict[str, list[int]]:
@@ -278,15 +299,26 @@ def _views(photos: list[Photo], lenses: list[Lens], pixels: Iterable[Pixels], no
                  None if valid.all() else valid, depth, normal)
 
 
-def _fitted(views: Views, points: np.ndarray | None, path) -> Frame:
-    # Input units may be far from 1 and far from the origin: bring the cameras near before going to float32.
+def _consistent(views: Views, notes: list[str]) -> Views:
+    """The views without the few whose masks cannot be right."""
+    left_out = contradicting(_near(views)[0])
+    notes.extend(f"{views.names[i]}: {why}; the view is left out" for i, why in left_out.items())
+    return views[[i for i in range(len(views)) if i not in left_out]] if left_out else views
+
+
+def _near(views: Views) -> tuple[Views, Frame]:
+    """The views in a frame around their cameras: in the input they may be far away, too far for float32."""
     position = views.camera.position
     origin = position.mean(0)
-    unit = float((position - origin).norm(dim=-1).max()) or 1.0
-    near = Frame(tuple(origin.tolist()), unit)
-    box = hull_box(_moved(replace(views, depth=None), near).camera, views.alpha, views.valid)
+    frame = Frame(tuple(origin.tolist()), float((position - origin).norm(dim=-1).max()) or 1.0)
+    return _moved(replace(views, depth=None), frame), frame
+
+
+def _fitted(views: Views, points: np.ndarray | None, path) -> Frame:
+    near, frame = _near(views)
+    box = hull_box(near.camera, views.alpha, views.valid)
     if box is not None:
-        lower, upper = (np.asarray(corner) * unit + origin.numpy() for corner in box)
+        lower, upper = (np.asarray(corner) * frame.scale + np.asarray(frame.center) for corner in box)
     elif points is not None and len(points) >= 8:
         lower, upper = points_box(points)
     else:

@@ -10,14 +10,19 @@ POINTS_AT_ONCE = 1 << 19
 
 
 def mask_at(views: Views, index: int, points: Float[Tensor, "N 3"]) -> Float[Tensor, "N"]:
-    """Alpha of one view at the projections of points; 1 outside its image, where it knows nothing."""
+    """Alpha of one view at the projections of points; 1 where it knows nothing: outside its image, behind the camera,
+    and beside its valid pixels."""
     camera = views.camera[index]
     pixel, depth = camera.project(points)
     size = pixel.new_tensor([camera.width, camera.height])
     inside = ((pixel[0] >= 0) & (pixel[0] <= size)).all(-1) & (depth[0] > 0)
     grid = (pixel / size * 2 - 1)[:, None]
-    alpha = grid_sample(views.alpha[index][None, ..., 0][None], grid, align_corners=False, padding_mode="border")
-    return torch.where(inside, alpha[0, 0, 0], torch.ones_like(alpha[0, 0, 0]))
+    planes = [views.alpha[index]] if views.valid is None else [views.alpha[index], views.valid[index].float()]
+    looked_up = grid_sample(torch.cat(planes, -1).permute(2, 0, 1)[None], grid, align_corners=False,
+                            padding_mode="border")[0, :, 0]
+    if views.valid is not None:
+        inside = inside & (looked_up[1] > 0.999)
+    return torch.where(inside, looked_up[0], 1.0)
 
 
 def visual_hull(views: Views, points: Float[Tensor, "N 3"]) -> Float[Tensor, "N"]:

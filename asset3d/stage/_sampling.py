@@ -52,16 +52,15 @@ class ImageSampler:
     """Draws whole views, each once per round."""
 
     def __init__(self, views: Views):
-        self.views = views
-        self.sizes: dict[int, Views] = {views.camera.height: views}
+        self.views = self._resized = views
         self._round, self._order = -1, torch.empty(0)
 
     def draw(self, count: int, step: int, height: int, background: Float[Tensor, "3"],
              make_generator: MakeGenerator) -> tuple[Camera, Target]:
         """The `count` views of one step, with images of `height` rows."""
-        if height not in self.sizes:
-            self.sizes[height] = self._resize(height)
-        views = self.sizes[height]
+        if height != self._resized.camera.height:  # only the latest size is kept: a schedule may pass through hundreds
+            self._resized = self.views if height == self.views.camera.height else self._resize(height)
+        views = self._resized
         n = len(views)
         order: list[int] = []
         for position in range(step * count, (step + 1) * count):

@@ -24,8 +24,8 @@ from asset3d.stage._compatible import Fault
 from asset3d.stage._fusion import fused_mesh
 from asset3d.stage.base import Stage, StageConfig
 
-SLAB = 24
-"""Grid planes evaluated at once."""
+POINTS_AT_ONCE = 1 << 19
+"""Grid points looked at together, in whole planes: what bounds the memory."""
 
 
 class ConvertConfig(StageConfig):
@@ -135,9 +135,12 @@ def field_mesh(field, resolution: int) -> Mesh:
     device = next(field.parameters()).device
     axis = torch.linspace(-reach, reach, n, device=device)
     slabs = []
-    for part in axis.split(SLAB):
+    for part in axis.split(max(1, POINTS_AT_ONCE // n**2)):
         points = torch.stack(torch.meshgrid(part, axis, axis, indexing="ij"), -1).reshape(-1, 3)
-        values = torch.where(near_hull(field, points), field.evaluate(points), 1.0)
+        near = torch.nonzero(near_hull(field, points))[:, 0]
+        values = points.new_ones(len(points))
+        if len(near):
+            values[near] = field.evaluate(points[near])
         slabs.append(values.reshape(len(part), n, n))
     value = torch.cat(slabs)
     value[0], value[-1], value[:, 0], value[:, -1] = 1, 1, 1, 1

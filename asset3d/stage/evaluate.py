@@ -1,9 +1,7 @@
 """Measure an asset: its renders beside photos, its surface beside the true one, and a turntable for the report."""
 from pathlib import Path
 from typing import Annotated, Any, Literal
-from zipfile import BadZipFile
 
-import numpy as np
 import torch
 from jaxtyping import Float
 from pydantic import Field
@@ -24,6 +22,7 @@ from asset3d.scene.camera import Camera, orbit
 from asset3d.scene.image import encode_png
 from asset3d.scene.mesh import Mesh
 from asset3d.scene.splats import Splats
+from asset3d.scene.surface_points import read_surface_points
 from asset3d.scene.views import Frame, ViewSet
 from asset3d.stage.base import Stage, StageConfig
 from asset3d.workspace import atomic_write
@@ -44,21 +43,9 @@ class EvaluateConfig(StageConfig):
     """Rows and columns of each of them."""
 
 
-def read_surface(path: Path, frame: Frame) -> Surface:
-    """The true surface, moved into the inside frame.
-
-    Raises:
-        InputError: The file is no .npz, or lacks `points` or `normals`, (P, 3) each.
-    """
-    try:
-        with np.load(path, allow_pickle=False) as data:
-            points, normals = (torch.from_numpy(data[key].astype(np.float32)) for key in ("points", "normals"))
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, BadZipFile) as error:
-        raise InputError(f"{path}: not a surface: {error}; it must be an .npz file with `points` and "
-                         "`normals`") from None
-    if points.ndim != 2 or points.shape[1] != 3 or points.shape != normals.shape or not len(points):
-        raise InputError(f"{path}: `points` and `normals` must both be (P, 3), got {tuple(points.shape)} and "
-                         f"{tuple(normals.shape)}")
+def true_surface(path: Path, frame: Frame) -> Surface:
+    """Points and normals of a file, moved into the inside frame."""
+    points, normals = read_surface_points(path)
     return Surface(frame.to_inside(points), frame.directions_to_inside(normals))
 
 
@@ -103,7 +90,7 @@ class Evaluate(Stage):
                              "to judge by; check that it lies where their cameras look")
         self.metrics: list[Metric] = [component("metric", config.type)(config) for config in self.config.metric]
         surface = self.config.surface or views.surface
-        self.truth = None if surface is None else read_surface(surface, views.frame)
+        self.truth = None if surface is None else true_surface(surface, views.frame)
         self.numbers: dict[str, Tensor] = {}
         return len(self.judged) + self.config.turntable_frames + 1
 

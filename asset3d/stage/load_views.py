@@ -39,10 +39,6 @@ class LoadViews(Stage):
 
     writes = ("views",)
 
-    @classmethod
-    def gives_of(cls, config, given):
-        return {"views": ()}  # neither depth nor normal maps
-
     def start(self) -> int:
         c = self.config
         self.views: ViewSet = load_view_set(c.views, masks=c.masks, cutout=c.cutout, max_size=c.max_size,

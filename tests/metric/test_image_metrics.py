@@ -55,9 +55,15 @@ def test_ssim_of_equal_images_is_one_and_its_gradient_is_right():
     assert torch.autograd.gradcheck(ssim, (a.requires_grad_(), b.requires_grad_()), fast_mode=True)
 
 
-def test_ssim_refuses_an_image_smaller_than_its_window():
-    with pytest.raises(ValueError, match="at least 11 rows"):
-        ssim(torch.zeros(1, 10, 20, 3), torch.zeros(1, 10, 20, 3))
+@pytest.mark.parametrize("rows", [1, 2, 10])
+def test_ssim_of_an_image_smaller_than_the_window(rows):
+    a, b = images((2, rows, 20, 3))
+    assert ssim(a, a).tolist() == pytest.approx([1, 1]) and (ssim(a, 1 - a) < 0.9).all()
+
+
+def test_ssim_refuses_an_image_without_pixels():
+    with pytest.raises(ValueError, match="at least one pixel"):
+        ssim(torch.zeros(1, 0, 20, 3), torch.zeros(1, 0, 20, 3))
 
 
 def test_mask_iou():

@@ -6,6 +6,7 @@ import pytest
 import torch
 from PIL import Image
 
+import asset3d
 from asset3d.errors import InputError
 from asset3d.scene import _photos, views
 from asset3d.scene.camera import orbit
@@ -130,3 +131,28 @@ def test_sets_that_are_too_large_are_refused_before_a_pixel_is_decoded(tmp_path,
     monkeypatch.setattr(_photos, "load_image", lambda *_: pytest.fail("an image was decoded"))
     with pytest.raises(InputError, match="3 views of up to 16 x 16 pixels need"):
         load_view_set(tmp_path, fit=False)
+
+
+RECIPE = """
+name: with_depth
+stage:
+  - {type: load_views, name: load, views: ???}
+  - type: optimize
+    representation: {type: sdf_field, hull_steps: 20}
+    renderer: {type: sdf_volume, normals: true}
+    steps: 3
+    rays: 64
+    loss: [{type: photometric}, {type: depth}, {type: normal}]
+"""
+
+
+def test_maps_reach_the_losses_of_a_recipe(tmp_path, maps):
+    """What docs/own_photos.md says: with maps, the recipe runs; without, it ends in one clear error."""
+    (tmp_path / "r.yaml").write_text(RECIPE)
+    write(tmp_path / "photos", maps, "npy")
+    losses = [state.metrics for state in asset3d.Run(tmp_path / "r.yaml", tmp_path / "o", **{
+        "load.views": tmp_path / "photos"}) if state.stage == "optimize" and state.metrics]
+    assert len(losses) == 3 and all(0 < one["depth"] < 1 and 0 < one["normal"] < 2 for one in losses)
+    sphere_set.write(tmp_path / "plain")
+    with pytest.raises(InputError, match="loss 'depth' needs views with 'depth' maps, and these have none"):
+        asset3d.Run(tmp_path / "r.yaml", tmp_path / "p", **{"load.views": tmp_path / "plain"}).result

@@ -19,7 +19,7 @@ from asset3d.scene.mesh import Mesh
 from asset3d.scene.view_files import seen_points, write_split, write_surface_points
 from asset3d.scene.views import Frame, Views, ViewSet, load_view_set
 from asset3d.stage.base import Context
-from asset3d.stage.evaluate import Evaluate, EvaluateConfig, draw_plainly, read_surface
+from asset3d.stage.evaluate import Evaluate, EvaluateConfig, draw_plainly
 from asset3d.toybox.catalog import make_object
 from asset3d.toybox.render import render_maps
 
@@ -118,14 +118,6 @@ def test_a_restored_stage_tells_the_same_numbers(tmp_path):
 def test_an_asset_without_texture_is_refused(tmp_path):
     with pytest.raises(InputError, match="has no texture; put a stage of type texture before"):
         evaluate(tmp_path, replace(box(), material=None), ViewSet(photos(box(), [0.0])))
-
-
-@pytest.mark.parametrize("content", [{"points": np.zeros((3, 3))},
-                                     {"points": np.zeros((3, 3)), "normals": np.zeros(3)}])
-def test_a_file_that_is_no_surface_is_refused(tmp_path, content):
-    np.savez(tmp_path / "surface.npz", **content)
-    with pytest.raises(InputError, match="surface.npz: .*`points` and `normals`"):
-        read_surface(tmp_path / "surface.npz", Frame())
 
 
 def test_an_asset_that_no_view_shows_is_refused(tmp_path):

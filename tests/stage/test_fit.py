@@ -239,3 +239,14 @@ def test_most_rays_meet_the_object():
     share = (target.alpha > 0.5).float().mean()
     assert share > 1.3 * (views().alpha > 0.5).float().mean()
     assert target.view.unique().tolist() == [0, 1, 2, 3]
+
+
+def test_a_schedule_of_resolutions_keeps_one_copy_of_the_photos():
+    """A linear one passes through hundreds of sizes."""
+    sampler = ImageSampler(views(size=32))
+    order = lambda round_: torch.Generator().manual_seed(round_)
+    for step in range(20):
+        _, target = sampler.draw(2, step, 12 + step, torch.ones(3), order)
+        assert target.color.shape[1:3] == (12 + step, 12 + step)
+    kept = [v for v in vars(sampler).values() if isinstance(v, Views)]
+    assert {v.camera.height for v in kept} == {32, 31}
