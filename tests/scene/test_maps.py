@@ -138,7 +138,7 @@ name: with_depth
 stage:
   - {type: load_views, name: load, views: ???}
   - type: optimize
-    representation: {type: sdf_field, hull_steps: 20}
+    representation: {type: sdf_field, hull_steps: 5, occupancy_resolution: 32, log2_hashmap_size: 12}
     renderer: {type: sdf_volume, normals: true}
     steps: 3
     rays: 64
