@@ -1,6 +1,6 @@
 """result/manifest.json: what a result was made of. No times, no folders of this machine: it repeats to the byte."""
 import platform
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -30,9 +30,11 @@ def _paths(value: Any, name: str) -> Iterator[tuple[str, Path]]:
         yield from _paths(item, f"{name}.{key}")
 
 
-def input_hashes(recipe: Recipe, run_folder: Path) -> dict[str, dict[str, str]]:
-    """Name and SHA-256 of every input; a run folder inside an input folder does not count."""
-    return {name: {"name": path.name, "sha256": tree_hash(path, skip=run_folder)} for name, path in input_paths(recipe)}
+def input_hashes(recipe: Recipe, run_folder: Path, between: Callable[[], None]) -> dict[str, dict[str, str]]:
+    """Name and SHA-256 of every input; a run folder inside an input folder does not count. `between` is called before
+    every file and may raise, to stop."""
+    return {name: {"name": path.name, "sha256": tree_hash(path, skip=run_folder, between=between)}
+            for name, path in input_paths(recipe)}
 
 
 def manifest(recipe: Recipe, inputs: dict, told: dict, result: Path) -> dict:

@@ -36,7 +36,7 @@ def numbers(metrics: dict) -> str:
 
 
 class Lines:
-    """Plain lines: the start and end of a stage, its steps every ten seconds, and messages."""
+    """Plain lines: the start and end of a stage, its steps every ten seconds or that it works, and messages."""
 
     def __init__(self, stream: TextIO):
         self.stream = stream
@@ -60,7 +60,19 @@ class Lines:
     on_resumed = on_run_started
 
     def on_stage_started(self, event: dict) -> None:
-        self.where = f"[{event['index'] + 1}/{self.n_stages}] {event['stage']}"
+        self.where = self.place(event)
+        self.shown = time.monotonic()
+        self.say(self.where)
+
+    def place(self, event: dict) -> str:
+        return f"[{event['index'] + 1}/{self.n_stages}] {event['stage']}"
+
+    def on_working(self, event: dict) -> None:
+        if time.monotonic() - self.shown >= LINE_SECONDS:
+            self.shown = time.monotonic()
+            self.say(f"{self.where or 'inputs'}: working, {duration(event['seconds'])} so far")
+
+    def on_stage_ready(self, event: dict) -> None:
         self.began = self.shown = time.monotonic()
         self.first_step = event["step"]
         if event["n_steps"]:
@@ -97,7 +109,7 @@ class Lines:
 
 
 class Bar(Lines):
-    """A progress bar per stage, with metrics and the time that is left."""
+    """A progress bar per stage, with metrics and the time that is left; while a stage starts, one that moves."""
 
     def __init__(self, stream: TextIO):
         super().__init__(stream)
@@ -113,11 +125,25 @@ class Bar(Lines):
         self.progress.console.print(text, markup=False, highlight=False)
 
     def on_stage_started(self, event: dict) -> None:
-        super().on_stage_started(event)
+        self.where = self.place(event)
+        self.progress.start()
+        self.show(total=None, metrics="starts")
+
+    def on_working(self, event: dict) -> None:
+        """The bar moves by itself."""
+
+    def on_stage_ready(self, event: dict) -> None:
+        super().on_stage_ready(event)
         if event["n_steps"]:
-            self.progress.start()
-            self.task = self.progress.add_task(self.where.replace("[", "\\["), total=event["n_steps"],
-                                               completed=event["step"], metrics="")
+            self.show(total=event["n_steps"], completed=event["step"], metrics="")
+        else:
+            self.progress.update(self.task, visible=False)
+
+    def show(self, **task) -> None:
+        """A new bar in place of the one that is shown."""
+        if self.task is not None:
+            self.progress.remove_task(self.task)
+        self.task = self.progress.add_task(self.where.replace("[", "\\["), **task)
 
     def on_step(self, event: dict) -> None:
         self.progress.update(self.task, completed=event["step"] + 1, metrics=numbers(event["metrics"]))

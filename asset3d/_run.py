@@ -1,9 +1,11 @@
 """A run: the stages of a recipe one after another, step by step, with checkpoints.
 
-What decides the result depends on steps and counts alone; the clock decides only when a checkpoint is written.
+What decides the result depends on steps and counts alone; the clock decides only when a checkpoint is written and when
+the log says that work goes on.
 """
 import hashlib
 import json
+import os
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager
@@ -25,6 +27,8 @@ from asset3d.stage.base import Context, Stage
 from asset3d.workspace import Checkpoint, Checkpoints, RunFolder, atomic_write, check_empty
 
 CHECKPOINT_SECONDS = 60.0
+WORKING_SECONDS = 5.0
+"""After so long without an event, the log says that work goes on."""
 
 
 @dataclass(frozen=True)
@@ -116,6 +120,7 @@ class Run:
         self._notes: dict[str, dict[str, dict]] = {}
         self._inputs: dict[str, dict] = {}
         self._n_saved = 0
+        self._began = self._told = time.monotonic()
         self._states = self._run()
 
     # ------------------------------------------------------------------------------------------------ for the host
@@ -180,11 +185,12 @@ class Run:
         self._identity = hashlib.sha256(text.encode()).hexdigest()
         if not self._resumed:
             atomic_write(self.path / "recipe.yaml", text)
-        self._inputs = self._check_inputs()
         self._folder.result.mkdir(exist_ok=True)
         self._log = EventLog(self.path / "events.jsonl", self._listeners)
         self._log.emit("resumed" if self._resumed else "run_started", name=self.recipe.name, folder=self.path,
                        stages=[config.name for config in self.recipe.stage])
+        self._began = self._told = time.monotonic()
+        self._inputs = self._check_inputs()
         self._warn_of_another_machine()
 
     def _warn_of_another_machine(self) -> None:
@@ -202,7 +208,7 @@ class Run:
 
     def _check_inputs(self) -> dict[str, dict]:
         """Hashes of all inputs; continuing with others than the run began with would end in neither's result."""
-        inputs, note = input_hashes(self.recipe, self.path), self.path / "inputs.json"
+        inputs, note = input_hashes(self.recipe, self.path, self._between), self.path / "inputs.json"
         if self._resumed and note.is_file():
             before = json.loads(note.read_text())
             changed = [name for name, entry in inputs.items() if before.get(name) != entry]
@@ -218,15 +224,16 @@ class Run:
         cls: type[Stage] = registry.component("stage", config.type)
         self._raise_if_cancelled()
         context = self._context(index, config.name)
+        self._began = time.monotonic()
+        self._emit(config.name, "stage_started", index=index)
         stage = cls(config, context)
         needed = [*cls.reads_of(config), *cls.reads_if_there]
         given = {a: artifacts[config.from_.get(a, a)] for a in needed if config.from_.get(a, a) in artifacts}
-        began = time.monotonic()
         with self._settings():
             n_steps = stage.start(**given)
         store = Checkpoints(context.folder / "checkpoints", self._identity_of(config.name))
         first = self._restore(stage, store, config.name, n_steps)
-        self._emit(config.name, "stage_started", index=index, step=first, n_steps=n_steps)
+        self._emit(config.name, "stage_ready", step=first, n_steps=n_steps)
         yield from self._steps(stage, store, index, first, n_steps)
         with self._settings():
             written = dict(stage.finish())
@@ -234,7 +241,7 @@ class Run:
         if missing:
             raise TypeError(f"stage '{config.name}': {cls.__name__}.finish gave no {', '.join(missing)}")
         artifacts |= {config.as_.get(name, name): value for name, value in written.items()}
-        self._emit(config.name, "stage_finished", index=index, seconds=round(time.monotonic() - began, 3))
+        self._emit(config.name, "stage_finished", index=index, seconds=round(time.monotonic() - self._began, 3))
 
     def _steps(self, stage: Stage, store: Checkpoints, index: int, first: int, n_steps: int) -> Iterator[State]:
         name, every = stage.context.name, self.recipe.checkpoint_every
@@ -321,16 +328,31 @@ class Run:
     # ----------------------------------------------------------------------------------------------------------- lent
 
     def _context(self, index: int, name: str) -> Context:
+        folder = self._folder.stage(index, name)
+
+        def emit(kind: str, **data: Any) -> None:
+            if kind == "preview":
+                data["path"] = Path(os.path.relpath(folder / data["path"], self.path)).as_posix()
+            self._emit(name, kind, **data)
+
         return Context(name=name, seed=self.recipe.seed, device=torch.device(self.recipe.device),
-                       folder=self._folder.stage(index, name), result=self._folder.result,
-                       emit=lambda kind, **data: self._emit(name, kind, **data),
-                       raise_if_cancelled=self._raise_if_cancelled, tap=self._tap,
+                       folder=folder, result=self._folder.result, emit=emit,
+                       raise_if_cancelled=lambda: self._between(name), tap=self._tap,
                        deterministic=self.recipe.deterministic)
 
     def _emit(self, stage: str, kind: str, **data: Any) -> None:
         if kind in ("metric", "manifest"):
             self._notes.setdefault(stage, {}).setdefault(kind, {}).update(plain(data))
         self._log.emit(kind, stage=stage, **data)
+        self._told = time.monotonic()
+
+    def _between(self, stage: str | None = None) -> None:
+        """What loops call that take long: a stop is obeyed, and whoever watches sees that work goes on."""
+        self._raise_if_cancelled()
+        now = time.monotonic()
+        if now - self._told >= WORKING_SECONDS:
+            self._told = now
+            self._log.emit("working", **({"stage": stage} if stage else {}), seconds=round(now - self._began, 3))
 
     def _raise_if_cancelled(self) -> None:
         if self._cancelled is not None:

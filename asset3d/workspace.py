@@ -5,7 +5,7 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -222,12 +222,14 @@ def _take_lock(path: Path) -> int:
     return descriptor
 
 
-def tree_hash(path: Path, skip: Path | None = None) -> str:
+def tree_hash(path: Path, skip: Path | None = None, between: Callable[[], None] = lambda: None) -> str:
     """SHA-256 of a file, or of the names and contents of every file under a folder, but for what is at `skip`.
 
     Links are followed. Of a folder that is met a second time, by a link, only where it was met first is hashed.
+    `between` is called before every file.
     """
     if path.is_file():
+        between()
         with open(path, "rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest() if hasattr(hashlib, "file_digest") else \
                 hashlib.sha256(file.read()).hexdigest()
@@ -245,7 +247,7 @@ def tree_hash(path: Path, skip: Path | None = None) -> str:
         for name in sorted(files):
             file = Path(folder, name)
             if file.is_file() and file != skip:
-                digest.update(f"{file.relative_to(path).as_posix()}\0{tree_hash(file)}\n".encode(errors="replace"))
+                digest.update(f"{file.relative_to(path).as_posix()}\0{tree_hash(file, between=between)}\n".encode(errors="replace"))
     return digest.hexdigest()
 
 

@@ -11,10 +11,11 @@ from pathlib import Path
 
 import fake_stages
 import pytest
+import torch
 from fake_stages import result_hash, walk
 
 import asset3d
-from asset3d import Cancelled, Diverged, InputError, Run, _machine, events, registry
+from asset3d import Cancelled, Diverged, InputError, Run, _machine, _run, events, registry
 from asset3d.errors import CheckpointError, FolderInUse
 from asset3d.run import MEMORY_ADVICE, main
 
@@ -222,6 +223,21 @@ def test_events_on_stdout(folder, capfd):
     assert "[2/4] first: 20 steps" in err
 
 
+def test_a_host_finds_the_pictures(folder, monkeypatch):
+    def finish(self):
+        (self.context.folder / "look.png").write_bytes(b"picture")
+        self.context.emit("preview", path="look.png", name="front", step=3)
+        return {"representation": self.position}
+
+    monkeypatch.setattr(fake_stages.Walk, "finish", finish)
+    heard = []
+    walk("o", listeners=[heard.append]).result
+    previews = [event for event in heard if event["kind"] == "preview"]
+    assert [event["path"] for event in previews] == ["stages/02-first/look.png", "stages/03-second/look.png"]
+    assert Path("o", previews[0]["path"]).read_bytes() == b"picture"
+    assert (previews[0]["name"], previews[0]["step"]) == ("front", 3)
+
+
 def test_curves_have_every_step_once(folder):
     run = walk("o", checkpoint_every=4)
     for state in run:
@@ -251,7 +267,10 @@ def test_progress_on_a_terminal(monkeypatch):
     bar = listener(stream)
     step = {"kind": "step", "stage": "walk", "n_steps": 4, "metrics": {"loss": 0.25, "note": "nan"}}
     bar({"kind": "run_started", "name": "x", "folder": "/o", "stages": ["walk"]})
-    bar({"kind": "stage_started", "stage": "walk", "index": 0, "step": 1, "n_steps": 4})
+    bar({"kind": "stage_started", "stage": "walk", "index": 0})
+    bar({"kind": "working", "stage": "walk", "seconds": 5.0})
+    assert "[1/1] walk" in stream.getvalue() and "starts" in stream.getvalue(), "seen before the first step"
+    bar({"kind": "stage_ready", "stage": "walk", "step": 1, "n_steps": 4})
     bar({"kind": "warning", "text": "[bold] is no markup"})
     for number in range(1, 4):
         bar(step | {"step": number})
@@ -269,12 +288,34 @@ def test_progress_in_a_file(monkeypatch):
     monkeypatch.setattr(_progress.time, "monotonic", lambda: next(now))
     show = _progress.listener(stream)
     show({"kind": "run_started", "name": "x", "folder": "/o", "stages": ["walk"]})
-    show({"kind": "stage_started", "stage": "walk", "index": 0, "step": 0, "n_steps": 400})
+    show({"kind": "stage_started", "stage": "walk", "index": 0})
+    for seconds in (5.0, 10.0, 65.0):
+        show({"kind": "working", "stage": "walk", "seconds": seconds})
+    show({"kind": "stage_ready", "stage": "walk", "step": 0, "n_steps": 400})
     for number in range(6):
         show({"kind": "step", "stage": "walk", "step": number, "n_steps": 400, "metrics": {"loss": 0.5}})
     lines = stream.getvalue().splitlines()
-    assert lines[:2] == ["x -> /o", "[1/1] walk: 400 steps"]
-    assert len(lines) == 4 and lines[2].startswith("[1/1] walk: 3/400  loss 0.5  ") and lines[2].endswith(" left")
+    assert lines[:4] == ["x -> /o", "[1/1] walk", "[1/1] walk: working, 1:05 so far", "[1/1] walk: 400 steps"]
+    assert len(lines) == 6 and lines[4].startswith("[1/1] walk: 3/400  loss 0.5  ") and lines[4].endswith(" left")
+
+
+def test_a_long_start_is_seen(folder, monkeypatch):
+    """The stage is told before it starts, and loops inside `start` and over inputs show that work goes on."""
+    def start(self) -> int:
+        for _ in range(2):
+            self.context.raise_if_cancelled()
+        self.views = torch.ones(3)
+        return 0
+
+    monkeypatch.setattr(fake_stages.Read, "start", start)
+    monkeypatch.setattr(_run, "WORKING_SECONDS", 0.0)
+    heard = []
+    walk("o", listeners=[heard.append]).result
+    kinds = [(event["kind"], event.get("stage")) for event in heard]
+    read = "fake_read"
+    assert kinds[:6] == [("run_started", None), ("working", None), ("stage_started", read), ("working", read),
+                         ("working", read), ("stage_ready", read)]
+    assert heard[2]["index"] == 0 and heard[5]["n_steps"] == 0 and heard[3]["seconds"] >= 0
 
 
 def test_default_output(folder):

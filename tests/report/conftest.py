@@ -41,8 +41,8 @@ def events():
         yield {"time": 106.0 + step, "kind": "step", "stage": "judge", "step": step, "metrics": {"psnr": 20.0 + step}}
     yield {"time": 1107.0, "kind": "resumed", "name": "demo"}
     yield {"time": 1107.5, "kind": "warning", "stage": "judge", "text": "3 < 4 & nothing <script>broke</script>"}
-    yield {"time": 1108.0, "kind": "preview", "stage": "judge", "path": "view_001_render.png", "name": "left.png",
-           "step": 1}
+    yield {"time": 1108.0, "kind": "preview", "stage": "judge", "path": "stages/02-judge/view_001_render.png",
+           "name": "left.png", "step": 1}
     yield {"time": 1108.0, "kind": "step", "stage": "judge", "step": 1, "metrics": {"psnr": 30.0, "bad": "nan"}}
     yield {"time": 1109.0, "kind": "stage_finished", "stage": "judge"}
     yield {"time": 1109.0, "kind": "run_finished"}
