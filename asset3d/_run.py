@@ -48,10 +48,12 @@ class Result:
     """What a finished run gives."""
 
     folder: Path
-    """The result folder: asset.glb, metrics.json, manifest.json, ..."""
+    """The result folder: the asset, metrics.json, manifest.json, ..."""
     artifacts: Mapping[str, Any]
     metrics: Mapping[str, Mapping[str, float]]
     """Numbers that stages measured, by stage."""
+    files: tuple[Path, ...] = ()
+    """Files of the asset that stages wrote, in order; the first is the one to open."""
 
     def __getattr__(self, name: str) -> Any:
         """`result.mesh` is `result.artifacts["mesh"]`."""
@@ -297,8 +299,9 @@ class Run:
         told = {stage: notes["manifest"] for stage, notes in self._notes.items() if "manifest" in notes}
         made = manifest(self.recipe, self._inputs, told, self._folder.result)
         _write_json(self._folder.result / "manifest.json", made)
-        self._result = Result(self._folder.result, artifacts, metrics)
-        self._log.emit("run_finished", result=self._folder.result)
+        files = [file for config in self.recipe.stage for file in self._notes.get(config.name, {}).get("file", {})]
+        self._result = Result(self._folder.result, artifacts, metrics, tuple(self.path / file for file in files))
+        self._log.emit("run_finished", result=self._folder.result, files=files)
         self._report()
 
     def _report(self) -> None:
@@ -329,10 +332,11 @@ class Run:
 
     def _context(self, index: int, name: str) -> Context:
         folder = self._folder.stage(index, name)
+        places = {"preview": folder, "file": self._folder.result}
 
         def emit(kind: str, **data: Any) -> None:
-            if kind == "preview":
-                data["path"] = Path(os.path.relpath(folder / data["path"], self.path)).as_posix()
+            if kind in places:
+                data["path"] = Path(os.path.relpath(places[kind] / data["path"], self.path)).as_posix()
             self._emit(name, kind, **data)
 
         return Context(name=name, seed=self.recipe.seed, device=torch.device(self.recipe.device),
@@ -341,7 +345,9 @@ class Run:
                        deterministic=self.recipe.deterministic)
 
     def _emit(self, stage: str, kind: str, **data: Any) -> None:
-        if kind in ("metric", "manifest"):
+        if kind == "file":
+            self._notes.setdefault(stage, {}).setdefault(kind, {})[data["path"]] = True
+        elif kind in ("metric", "manifest"):
             self._notes.setdefault(stage, {}).setdefault(kind, {}).update(plain(data))
         self._log.emit(kind, stage=stage, **data)
         self._told = time.monotonic()

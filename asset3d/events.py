@@ -1,7 +1,8 @@
 """The log of a run: one JSON object per line, in events.jsonl of the run folder and, on request, on stdout.
 
-Kinds: run_started, stage_started, stage_ready, working, step, checkpoint, message, warning, preview, metric,
-stage_finished, run_finished, resumed, cancelled, failed. Each has `time` (seconds since 1970) and, inside a stage, `stage`.
+Kinds: run_started, stage_started, stage_ready, working, step, checkpoint, message, warning, preview, file,
+metric, stage_finished, run_finished, resumed, cancelled, failed. Each has `time` (seconds since 1970) and, inside a
+stage, `stage`.
 """
 import json
 import logging

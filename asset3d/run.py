@@ -178,8 +178,7 @@ def run(arguments: Arguments) -> int:
     finally:
         progress.close()
     if "--events" not in arguments.flags:
-        asset = job.result.folder / "asset.glb"
-        print(asset if asset.is_file() else job.result.folder, flush=True)
+        print(next(iter(job.result.files), job.result.folder), flush=True)
     return 0
 
 

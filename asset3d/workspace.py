@@ -247,7 +247,8 @@ def tree_hash(path: Path, skip: Path | None = None, between: Callable[[], None] 
         for name in sorted(files):
             file = Path(folder, name)
             if file.is_file() and file != skip:
-                digest.update(f"{file.relative_to(path).as_posix()}\0{tree_hash(file, between=between)}\n".encode(errors="replace"))
+                line = f"{file.relative_to(path).as_posix()}\0{tree_hash(file, between=between)}\n"
+                digest.update(line.encode(errors="replace"))
     return digest.hexdigest()
 
 

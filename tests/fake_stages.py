@@ -139,6 +139,7 @@ class Write(Stage):
 
     def step(self, step):
         atomic_write(self.context.result / self.config.file, self.representation.numpy().tobytes())
+        self.context.emit("file", path=self.config.file)
         return {}
 
     def finish(self):

@@ -219,7 +219,7 @@ def test_events_on_stdout(folder, capfd):
     lines = [json.loads(line) for line in out.splitlines()]
     assert lines == [json.loads(line) for line in Path("o/events.jsonl").read_text().splitlines()]
     assert lines[0]["kind"] == "run_started" and lines[-1] | {"time": 0} == {
-        "time": 0, "kind": "run_finished", "result": str(folder / "o" / "result")}
+        "time": 0, "kind": "run_finished", "result": str(folder / "o" / "result"), "files": ["result/walk.bin"]}
     assert "[2/4] first: 20 steps" in err
 
 
@@ -316,6 +316,15 @@ def test_a_long_start_is_seen(folder, monkeypatch):
     assert kinds[:6] == [("run_started", None), ("working", None), ("stage_started", read), ("working", read),
                          ("working", read), ("stage_ready", read)]
     assert heard[2]["index"] == 0 and heard[5]["n_steps"] == 0 and heard[3]["seconds"] >= 0
+
+
+def test_the_file_to_open_is_the_one_that_was_written(folder, capfd):
+    assert main(["r.yaml", "views=v.txt", "output=o", "fake_write.file=chair.bin"]) == 0
+    file = folder / "o/result/chair.bin"
+    assert capfd.readouterr().out == f"{file}\n"
+    assert main(["--resume", "o"]) == 0, "the stage is done and tells nothing again: its checkpoint knows"
+    assert capfd.readouterr().out == f"{file}\n"
+    assert Run.resume("o").result.files == (file,)
 
 
 def test_default_output(folder):

@@ -5,8 +5,8 @@ from pathlib import Path
 def write_report(run_folder: str | Path) -> Path:
     """Write `result/report.html`, and `result/turntable.mp4` where there are frames, from what a run left behind.
 
-    Shown, as far as it is there: `result/asset.glb`, `result/metrics.json`, `result/manifest.json`, `recipe.yaml`,
-    `events.jsonl`, and the pictures in the folders of the stages:
+    Shown, as far as it is there: the first .glb that a stage has told of, `result/metrics.json`,
+    `result/manifest.json`, `recipe.yaml`, `events.jsonl`, and the pictures in the folders of the stages:
     `NAME_photo.png` with `NAME_render.png`, `turntable_000.png` and following, every other `.png` as a preview.
 
     Returns:

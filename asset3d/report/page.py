@@ -116,9 +116,9 @@ def _viewer(run: RunRecord) -> str:
         '<canvas id="model" tabindex="0" role="img" aria-label="The textured model. Drag or use the arrow keys to '
         'turn it, plus and minus to zoom, space to start or stop turning."></canvas>'
         '<div class="no-model" hidden><p><b>The model cannot be shown here:</b> <span class="why"></span>.</p>'
-        '<p>Open <code>asset.glb</code> beside this page in any viewer of glTF files.</p></div></div>'
+        f'<p>Open <code>{escape(run.asset.name)}</code> beside this page in any viewer of glTF files.</p></div></div>'
         f"<figcaption><fieldset><legend>Shading</legend>{choices}</fieldset>"
-        f"<span>asset.glb, {size} KiB · drag to turn</span></figcaption></figure>"
+        f"<span>{escape(run.asset.name)}, {size} KiB · drag to turn</span></figcaption></figure>"
     )
 
 

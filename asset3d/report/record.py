@@ -112,8 +112,9 @@ def read_run(folder: Path) -> RunRecord:
                         for key, series in curves.get(stage.name, {}).items()}
     _find_pictures(run, folder, log)
     _find_metrics(run, read_json(result / "metrics.json"))
+    told = [folder / str(event.get("path")) for event in log if event.get("kind") == "file"]
     drawable = "gaussians" not in run.metrics  # the page's viewer draws triangles, no splats
-    run.asset = result / "asset.glb" if drawable and (result / "asset.glb").is_file() else None
+    run.asset = next((path for path in told if drawable and path.suffix == ".glb" and path.is_file()), None)
     return run
 
 

@@ -41,8 +41,8 @@ class Context:
     """The run's result folder; files are written through `workspace.atomic_write`."""
     emit: Callable[..., None] = _nothing
     """emit(kind, **data): one event on the log. `message` and `warning` (text=...) reach the user, `preview` (path=...)
-    names a picture in `folder`, `metric` (name=value, ...) goes to result/metrics.json, `manifest` (name=value, ...) to
-    result/manifest.json."""
+    names a picture in `folder`, `file` (path=...) a file of the asset in `result`, `metric` (name=value, ...) goes to
+    result/metrics.json, `manifest` (name=value, ...) to result/manifest.json."""
     raise_if_cancelled: Callable[[], None] = _nothing
     """Raises `Cancelled` when the run is asked to stop; for loops inside `start` and `finish`. Steps need not."""
     tap: Callable[[str, int, Any], Any] = lambda name, step, value: value

@@ -78,9 +78,11 @@ class Export(Stage):
 
     def _write(self, asset: Mesh | Splats, stem: str, what: str) -> None:
         for config in self.config.exporter:
-            path = component("exporter", config.type)(config).export(asset, self.context.result, stem)[0]
-            size = path.stat().st_size / 1e6
-            self.context.emit("message", text=f"{path.name}: {what}, {size:.2f} MB")
+            paths = component("exporter", config.type)(config).export(asset, self.context.result, stem)
+            size = paths[0].stat().st_size / 1e6
+            self.context.emit("message", text=f"{paths[0].name}: {what}, {size:.2f} MB")
+            for path in paths:
+                self.context.emit("file", path=path)
 
     def finish(self) -> Mapping[str, Any]:
         return {}

@@ -44,6 +44,8 @@ def events():
     yield {"time": 1108.0, "kind": "preview", "stage": "judge", "path": "stages/02-judge/view_001_render.png",
            "name": "left.png", "step": 1}
     yield {"time": 1108.0, "kind": "step", "stage": "judge", "step": 1, "metrics": {"psnr": 30.0, "bad": "nan"}}
+    for name in ("gone.glb", "asset.txt", "asset.glb"):
+        yield {"time": 1108.0, "kind": "file", "stage": "judge", "path": f"result/{name}"}
     yield {"time": 1109.0, "kind": "stage_finished", "stage": "judge"}
     yield {"time": 1109.0, "kind": "run_finished"}
 

@@ -96,6 +96,17 @@ def test_the_page_holds_everything_and_escapes_what_it_shows(run_folder):
     assert base64.b64decode(asset) == (run_folder / "result/asset.glb").read_bytes()
 
 
+def test_the_asset_is_the_file_that_a_stage_told_of(run_folder):
+    log, result = run_folder / "events.jsonl", run_folder / "result"
+    (result / "asset.glb").rename(result / "chair & co.glb")
+    assert read_run(run_folder).asset is None
+    log.write_text(log.read_text().replace("asset.glb", "chair & co.glb"))
+    assert read_run(run_folder).asset == result / "chair & co.glb"
+    text = write_report(run_folder).read_text("utf-8")
+    assert "<code>chair &amp; co.glb</code>" in text and "<span>chair &amp; co.glb, " in text
+    assert 'id="asset">' in text and "asset.glb" not in text
+
+
 def test_differences_are_drawn_four_times_as_strong(run_folder):
     text = write_report(run_folder).read_text("utf-8")
     shown = re.findall(r'alt="difference ([^"]*)" src="data:image/webp;base64,([^"]*)"', text)

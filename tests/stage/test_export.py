@@ -21,14 +21,19 @@ def asset():
 
 
 def run(folder, asset, views=None, **options):
-    messages = []
-    context = Context("export", 0, torch.device("cpu"), folder / "stage", folder / "result",
-                      emit=lambda kind, **data: messages.append(data["text"]))
+    messages, told = [], []
+
+    def emit(kind, **data):
+        messages.append(data["text"]) if kind == "message" else told.append((kind, data["path"].name))
+
+    context = Context("export", 0, torch.device("cpu"), folder / "stage", folder / "result", emit=emit)
     stage = Export(ExportConfig(**options), context)
     steps = stage.start(asset=asset, views=views) if views else stage.start(asset=asset)
     faces = [stage.step(step)["faces"] for step in range(steps)]
     assert stage.finish() == {}
-    return faces, messages, sorted(path.name for path in (folder / "result").iterdir())
+    files = sorted(path.name for path in (folder / "result").iterdir())
+    assert sorted(told) == [("file", name) for name in files] and told[0][1] == messages[0].split(":")[0]
+    return faces, messages, files
 
 
 def test_frame_is_undone(asset, tmp_path):
