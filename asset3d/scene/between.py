@@ -53,7 +53,7 @@ def _in_gaps(camera: Camera, count: int) -> list[tuple[int, int, float]]:
     nearest = np.argsort(-cosine, axis=1, kind="stable")[:, :NEIGHBOURS]
     pairs = sorted({(min(a, b), max(a, b)) for a, row in enumerate(nearest.tolist()) for b in row if a != b})
     ways = [(a, b, t) for t in PARTS for a, b in pairs]
-    place = np.stack([direction[a] * (1 - t) + direction[b] * t for a, b, t in ways])
+    place = np.stack([_interpolated(camera, *way)[0][:3, 3] for way in ways])
     place /= np.linalg.norm(place, axis=1, keepdims=True).clip(1e-9)
     gap = 1 - (place @ direction.T).max(1)
     chosen = []
