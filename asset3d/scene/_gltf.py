@@ -24,6 +24,9 @@ MAX_BYTES = 512 * 2**20
 MAX_JSON_BYTES = 64 * 2**20
 MAX_ELEMENTS = 50_000_000
 """Of one accessor."""
+MAX_VALUES = 2**28
+"""Numbers of all accessors together, counted as often as they are read: twice what the buffers can hold as float32, so
+that primitives may share vertices, but not without end."""
 MAX_TEXELS = 2**27
 """Of all textures of an asset together: 1.5 GiB of colours."""
 COMPONENTS = {5120: "<i1", 5121: "<u1", 5122: "<i2", 5123: "<u2", 5125: "<u4", 5126: "<f4"}
@@ -35,13 +38,14 @@ EXTENSIONS = {"KHR_materials_unlit", "KHR_materials_specular", "KHR_materials_io
 """Extensions that may be required: they do not change where triangles are, or are read."""
 
 
-def read_limited(path: Path, limit: int = MAX_BYTES) -> bytes:
-    """The bytes of a file, InputError when it is missing or larger than the limit."""
+def read_limited(path: Path, limit: int = MAX_BYTES, first: int | None = None) -> bytes:
+    """The bytes of a file, or the first so many; InputError when it is missing or larger than the limit."""
     try:
         if path.stat().st_size > limit:
             raise InputError(f"{path}: has {path.stat().st_size / 2**20:.0f} MiB, more than the limit of "
                              f"{limit / 2**20:.0f} MiB; simplify it, or shrink its textures")
-        return path.read_bytes()
+        with open(path, "rb") as file:
+            return file.read(first)
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror or error}); check the path") from None
 
@@ -65,7 +69,7 @@ class Gltf:
         self.path = Path(path)
         self.notes: list[str] = []
         self.images: dict[int, Picture] = {}
-        self.texels = 0
+        self.texels = self.values = self.faces = 0
         self._checked: set[str] = set()
         data = read_limited(self.path)
         self.binary: bytes | None = None
@@ -191,19 +195,19 @@ class Gltf:
             if index or self.binary is None:
                 raise self.fail(f"{where}: has neither a uri nor a binary chunk")
             return self.binary
-        return self.resource(uri, where, MAX_BYTES)
+        return self.resource(uri, where, MAX_BYTES, length)
 
-    def resource(self, uri, where: str, limit: int) -> bytes:
-        """The bytes of a data: URI or of a file in the asset's folder."""
+    def resource(self, uri, where: str, limit: int, first: int | None = None) -> bytes:
+        """The bytes of a data: URI or of a file in the asset's folder, or the first so many of them."""
         if not isinstance(uri, str):
             raise self.fail(f"{where}: 'uri' is no text")
         if uri[:5].lower() != "data:":
-            return read_limited(beside(self.path, uri), limit)
+            return read_limited(beside(self.path, uri), limit, first)
         header, comma, payload = uri.partition(",")
         if not comma or not header.lower().endswith(";base64"):
             raise self.fail(f"{where}: the data URI is not base64")
         try:
-            return base64.b64decode(payload, validate=True)
+            return base64.b64decode(payload, validate=True)[:first]
         except (binascii.Error, ValueError):
             raise self.fail(f"{where}: the data URI is damaged") from None
 
@@ -219,11 +223,11 @@ class Gltf:
             if "byteStride" in view and self.integer(view, "byteStride", where, low=4, high=252) % 4:
                 raise self.fail(f"{where}: 'byteStride' {view['byteStride']} is no multiple of 4")
 
-    def view(self, index, where: str) -> bytes:
-        """The bytes of a buffer view."""
+    def view(self, index, where: str) -> memoryview:
+        """The bytes of a buffer view, not copied: every accessor of a file may point into the same large one."""
         view = self.item("bufferViews", index, where)
         start = view.get("byteOffset", 0)
-        return self.buffers[view["buffer"]][start:start + view["byteLength"]]
+        return memoryview(self.buffers[view["buffer"]])[start:start + view["byteLength"]]
 
     def _check_accessor(self, index: int) -> None:
         accessor, where = self.objects("accessors")[index], f"accessors[{index}]"
@@ -273,6 +277,10 @@ class Gltf:
             raise self.fail(f"{where}: accessors[{index}] is {accessor['type']}, not {' or '.join(types)}")
         count, component, width = accessor["count"], accessor["componentType"], WIDTHS[accessor["type"]]
         where = f"accessors[{index}]"
+        self.values += count * width
+        if self.values > MAX_VALUES:
+            raise self.fail(f"{where}: the accessors that are used have more than {MAX_VALUES >> 20} million numbers, "
+                            "counted as often as they are used", "simplify the asset")
         if "bufferView" in accessor:
             values = self._elements(accessor, count, component, width, where)
         else:
@@ -347,12 +355,16 @@ class Gltf:
         image = self.item("images", source, where)
         where = f"images[{source}]"
         if source not in self.images:
-            data = self.view(image["bufferView"], where) if "bufferView" in image else self.resource(
+            data = bytes(self.view(image["bufferView"], where)) if "bufferView" in image else self.resource(
                 image.get("uri"), where, MAX_BYTES)
             name = f"{self.path}: {where}"
             with opened(name, data) as header:
-                self.texels += header.width * header.height
-            if self.texels > MAX_TEXELS:
-                raise self.fail(f"{where}: the textures have more than {MAX_TEXELS >> 20} megapixels", "shrink them")
+                self.take_texels(header.width * header.height, where)
             self.images[source] = decode_image(data, name)
         return self.images[source]
+
+    def take_texels(self, count: int, where: str) -> None:
+        """Refuse the asset when its textures, with so many texels more, are too large together."""
+        self.texels += count
+        if self.texels > MAX_TEXELS:
+            raise self.fail(f"{where}: the textures have more than {MAX_TEXELS >> 20} megapixels", "shrink them")

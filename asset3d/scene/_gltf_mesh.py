@@ -4,7 +4,7 @@ import torch
 
 from asset3d.errors import InputError
 from asset3d.scene._gltf import Gltf
-from asset3d.scene._mesh_parts import MAX_FACES, Part
+from asset3d.scene._mesh_parts import MAX_FACES, MAX_VERTICES, Part
 from asset3d.scene._untrusted import printable
 from asset3d.scene.color import linear_from_srgb, srgb_from_linear
 from asset3d.scene.material import Material
@@ -18,16 +18,16 @@ def read_gltf(path) -> tuple[list[Part], list[str]]:
     """One part per primitive and use, and remarks; InputError when the file is unsound."""
     gltf = Gltf(path)
     materials: dict[int | None, tuple] = {}
-    parts, faces = [], 0
+    parts, faces, vertices = [], 0, 0
     primitives = [[_Primitive(gltf, m, p, primitive) for p, primitive in enumerate(_primitives(gltf, m))]
                   for m in range(len(gltf.objects("meshes")))]
     for mesh, matrix in uses(gltf):
         for primitive in primitives[mesh]:
             if primitive.faces is None:
                 continue
-            faces += len(primitive.faces)
-            if faces > MAX_FACES:
-                raise gltf.fail(f"has more than {MAX_FACES} triangles", "simplify it")
+            faces, vertices = faces + len(primitive.faces), vertices + len(primitive.positions)
+            if faces > MAX_FACES or vertices > MAX_VERTICES:
+                raise gltf.fail(f"has more than {MAX_FACES} triangles or {MAX_VERTICES} vertices", "simplify it")
             if primitive.material not in materials:
                 materials[primitive.material] = _material(gltf, primitive.material)
             parts.append(primitive.part(matrix, *materials[primitive.material]))
@@ -116,6 +116,9 @@ class _Primitive:
             indices = indices.astype(np.int64)
         else:
             indices = np.arange(count)
+        self.gltf.faces += len(indices) // 3 if mode == TRIANGLES else max(0, len(indices) - 2)
+        if self.gltf.faces > MAX_FACES:
+            raise self.gltf.fail(f"{self.where}: with it there are more than {MAX_FACES} triangles", "simplify it")
         if mode == TRIANGLES:
             if len(indices) % 3:
                 raise self.gltf.fail(f"{self.where}: {len(indices)} indices are no whole number of triangles")
@@ -153,6 +156,7 @@ def _material(gltf: Gltf, index) -> tuple[Material | None, np.ndarray]:
     tint = np.clip(gltf.numbers(rough, "baseColorFactor", [1, 1, 1, 1], where), 0, 1)[:3]
     color = _texture(gltf, rough, "baseColorTexture", where)
     if color is not None and (tint < 1).any():
+        gltf.take_texels(color.shape[0] * color.shape[1], where)  # a copy for each material
         color = torch.from_numpy(srgb_from_linear(linear_from_srgb(color.numpy()) * tint)).float()
     factor = lambda key: float(np.clip(gltf.numbers({key: [rough.get(key, 1)]}, key, [1], where), 0, 1)[0])
     return Material(color, _texture(gltf, material, "normalTexture", where), factor("metallicFactor"),

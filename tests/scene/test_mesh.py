@@ -1,5 +1,6 @@
 """Meshes: loading each format, joining parts, methods."""
 import math
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -8,6 +9,7 @@ from real_data import shared
 from scene import mesh_files
 
 from asset3d.errors import InputError
+from asset3d.scene import _gltf, _gltf_mesh
 from asset3d.scene.image import save_png
 from asset3d.scene.material import Material
 from asset3d.scene.mesh import Mesh, joined, load_mesh, load_parts, save_mesh
@@ -102,6 +104,76 @@ def test_sparse_accessor(tmp_path):
     (tmp_path / "a.glb").write_bytes(mesh_files.glb(document, binary))
     with pytest.raises(InputError, match="sparse"):
         load_mesh(tmp_path / "a.glb")
+
+
+def shared_buffer(folder, count: int, size: int):
+    """A quad whose file lists `count` more buffers of 4 bytes, all in one file of `size` bytes."""
+    document, binary = mesh_files.quad()
+    (folder / "big.bin").write_bytes(bytes(size))
+    document["buffers"] += [{"byteLength": 4, "uri": "big.bin"}] * count
+    (folder / "a.glb").write_bytes(mesh_files.glb(document, binary))
+    return folder / "a.glb"
+
+
+def test_of_a_buffer_only_what_it_promises_is_kept(tmp_path):
+    path = shared_buffer(tmp_path, 40, 2**21)
+    tracemalloc.start()
+    try:
+        assert len(load_mesh(path).faces) == 2
+        assert tracemalloc.get_traced_memory()[1] < 2**23, "not 40 times 2 MiB"
+    finally:
+        tracemalloc.stop()
+
+
+def test_accessors_share_their_buffer_view(tmp_path):
+    """A view of 2 MiB that 40 primitives use is not copied for each."""
+    document, binary = mesh_files.quad()
+    binary += bytes(-len(binary) % 4) + mesh_files.CORNERS.tobytes() + bytes(2**21)
+    start = len(binary) - 2**21 - mesh_files.CORNERS.nbytes
+    document["bufferViews"].append({"buffer": 0, "byteOffset": start, "byteLength": len(binary) - start})
+    document["buffers"][0]["byteLength"] = len(binary)
+    document["accessors"][1]["bufferView"] = document["accessors"][0]["bufferView"] = 5
+    document["meshes"][0]["primitives"] = [{"attributes": {"POSITION": 0, "COLOR_0": 1}, "indices": 3}] * 40
+    gltf_path = tmp_path / "a.glb"
+    gltf_path.write_bytes(mesh_files.glb(document, binary))
+    tracemalloc.start()
+    try:
+        assert len(load_mesh(gltf_path).faces) == 80
+        assert tracemalloc.get_traced_memory()[1] < 2**24, "not 40 times 2 MiB"
+    finally:
+        tracemalloc.stop()
+
+
+def without_end(document: dict, what: str) -> dict:
+    """The quad, made to hold 40 times as much as its bytes."""
+    primitive = document["meshes"][0]["primitives"][0]
+    if what == "accessors":
+        del document["accessors"][2]["bufferView"]  # zeros, which cost no byte of the file
+    if what in ("accessors", "triangles"):
+        document["meshes"] += [{"primitives": [primitive]}] * 39  # which no node uses
+    if what == "vertices":
+        document["nodes"] = [{"mesh": 0}] * 40
+        document["scenes"] = [{"nodes": [*range(40)]}]
+    if what == "textures":
+        document["materials"][0]["pbrMetallicRoughness"]["baseColorFactor"] = [0.5, 0.5, 0.5, 1]
+        document["materials"] *= 40
+        document["meshes"][0]["primitives"] = [primitive | {"material": index} for index in range(40)]
+    return document
+
+
+@pytest.mark.parametrize("what, module, limit, words", [
+    ("accessors", _gltf, "MAX_VALUES", "million numbers, counted as often as they are used; simplify"),
+    ("triangles", _gltf_mesh, "MAX_FACES", "with it there are more than 60 triangles; simplify"),
+    ("vertices", _gltf_mesh, "MAX_VERTICES", "triangles or 60 vertices; simplify"),
+    ("textures", _gltf, "MAX_TEXELS", "the textures have more than .* megapixels; shrink")])
+def test_what_a_gltf_holds_in_all_is_limited(tmp_path, monkeypatch, what, module, limit, words):
+    document, binary = mesh_files.quad()
+    path = tmp_path / "a.glb"
+    path.write_bytes(mesh_files.glb(without_end(document, what), binary))
+    load_mesh(path)
+    monkeypatch.setattr(module, limit, 60)
+    with pytest.raises(InputError, match=words):
+        load_mesh(path)
 
 
 def square(shift: float, **attributes) -> Mesh:
