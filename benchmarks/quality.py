@@ -58,9 +58,11 @@ def texture_only(views: Path, mesh: Path, output: Path, overrides: list[str]) ->
     recipe = recipes.load("reconstruct", [f"views={views}", *overrides, *keep_the_geometry])
     config = next(stage for stage in recipe.stage if stage.name == "texture")
     true = normalised(trimesh.load(mesh, force="mesh"))
+    # Finely divided: the stage slides vertices along the surface, by a share of their edges.
+    vertices, faces = trimesh.remesh.subdivide_to_size(true.vertices, true.faces, 0.02)
     view_set = load_view_set(views)
-    dense = Mesh(view_set.frame.unplaced(torch.tensor(true.vertices, dtype=torch.float32)),
-                 torch.tensor(true.faces.copy()), colors=torch.full((len(true.vertices), 3), 0.5))
+    dense = Mesh(view_set.frame.unplaced(torch.tensor(vertices, dtype=torch.float32)), torch.tensor(faces),
+                 colors=torch.full((len(vertices), 3), 0.5))
     stage = Texture(config, Context("texture", recipe.seed, torch.device("cpu"), output, output))
     for step in range(stage.start(mesh=dense, views=view_set)):
         stage.step(step)

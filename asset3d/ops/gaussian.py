@@ -153,7 +153,7 @@ def blend_gaussians(
     op = "blend_gaussians"
     check(op, means_2d=(projected.means_2d, "B N 2"), conics=(projected.conics, "B N 3"),
           depths=(projected.depths, "B N"), opacities=(projected.opacities, "B N"), radii=(projected.radii, "B N 2"),
-          colors=(colors, "N C" if colors.dim() == 2 else "B N C"),
+          colors=(colors, "N C | B N C"),
           **({} if background is None else {"background": (background, "C")}))
     height, width = _check_resolution(op, resolution)
     _check_alpha_min(op, alpha_min)
@@ -225,8 +225,7 @@ def spherical_harmonics(
         degree: 0 to 3.
     """
     op = "spherical_harmonics"
-    check(op, coefficients=(coefficients, "N K 3"),
-          directions=(directions, "N 3" if directions.dim() == 2 else "B N 3"))
+    check(op, coefficients=(coefficients, "N K 3"), directions=(directions, "N 3 | B N 3"))
     if not 0 <= degree <= 3:
         raise ValueError(f"{op}: `degree` must be in 0..3, got {degree}")
     n_used = (degree + 1) ** 2

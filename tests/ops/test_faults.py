@@ -13,7 +13,7 @@ import torch
 import triangle_scenes
 from torch import Tensor
 
-from asset3d.ops import hash_grid, marching_tets, triangle, volume
+from asset3d.ops import attention, gaussian, hash_grid, marching_tets, triangle, volume
 
 NAN, INF = math.nan, math.inf
 REFUSALS = (ValueError, TypeError, RuntimeError)
@@ -33,7 +33,18 @@ class Operator:
     unlike: tuple[str, ...] = ()
     """Arguments whose dtype may differ from that of the others."""
     any_value: tuple[str, ...] = ()
-    """Float arguments that may hold anything: they are copied or blended, and decide nothing."""
+    """Float arguments that may hold anything: they are copied or blended, and decide nothing, or what is absurd is left
+    out."""
+    half: bool = False
+    """Whether half precision is right, too."""
+    own_sizes: bool = False
+    """Whether the last size is free, but the same for all."""
+    batched: tuple[str, ...] = ()
+    """Arguments that may have one dimension more."""
+    constant: tuple[str, ...] = ()
+    """Float arguments that have no gradient."""
+    called: dict[str, str] = field(default_factory=dict)
+    """What messages call an argument, where its name here is another one."""
 
 
 def random(*shape, seed=0) -> Tensor:
@@ -79,6 +90,34 @@ def rays() -> dict[str, Tensor]:
                 upper=torch.full((3,), 0.5))
 
 
+def gaussians() -> dict[str, Tensor]:
+    camera = torch.eye(4).repeat(2, 1, 1)
+    camera[:, 2, 3] = torch.tensor([-2.0, -3.0])
+    return dict(means=random(8, 3) - 0.5, quats=random(8, 4, seed=1) - 0.5, scales=0.02 + 0.2 * random(8, 3, seed=2),
+                opacities=random(8, seed=3), world_to_camera=camera,
+                intrinsics=torch.tensor([[12.0, 12.0, 5.5, 4.5]]).repeat(2, 1))
+
+
+def blend(colors, background, **fields):
+    return gaussian.blend_gaussians(gaussian.ProjectedGaussians(**fields), colors, RESOLUTION, background=background)
+
+
+def blend_arguments() -> dict[str, Tensor]:
+    with torch.no_grad():
+        projected = gaussian.project_gaussians(**gaussians(), resolution=RESOLUTION)
+    return dict(projected._asdict(), colors=random(8, 3, seed=4), background=random(3))
+
+
+def attend(q, k, v, other_k, other_v):
+    return attention.attention(q, [(k, v), (other_k, other_v)])
+
+
+def attention_arguments() -> dict[str, Tensor]:
+    return dict(q=random(2, 2, 5, 32), k=random(2, 2, 7, 32, seed=1), v=random(2, 2, 7, 32, seed=2),
+                other_k=random(1, 2, 3, 32, seed=3), other_v=random(1, 2, 3, 32, seed=4))
+
+
+CAMERA = ("world_to_camera", "intrinsics")
 OPERATORS = {
     "hash_grid_encode": Operator(
         lambda x, table: hash_grid.hash_grid_encode(x, table, *LEVELS),
@@ -110,6 +149,25 @@ OPERATORS = {
     "composite_rays": Operator(
         volume.composite_rays, lambda: dict(alpha=random(9), values=random(9, 3), first=torch.tensor([0, 4, 4, 9])),
         indices=dict(first=10)),
+    "project_gaussians": Operator(
+        lambda **given: gaussian.project_gaussians(**given, resolution=RESOLUTION), gaussians, constant=CAMERA,
+        sizes=dict(means=3, quats=4, scales=3, world_to_camera=4, intrinsics=4),
+        any_value=("means", "quats", "scales", "opacities")),
+    "rasterize_gaussians": Operator(
+        lambda **given: gaussian.rasterize_gaussians(**given, resolution=RESOLUTION)[:3],
+        lambda: dict(gaussians(), colors=random(8, 3, seed=4), background=random(3)), constant=CAMERA,
+        sizes=dict(means=3, quats=4, scales=3, world_to_camera=4, intrinsics=4), optional=("background",),
+        any_value=("means", "quats", "scales", "opacities", "colors")),
+    "blend_gaussians": Operator(
+        blend, blend_arguments, sizes=dict(means_2d=2, conics=3, radii=2), optional=("background",),
+        any_value=("means_2d", "conics", "depths", "opacities", "radii", "colors")),
+    "spherical_harmonics": Operator(
+        lambda **given: gaussian.spherical_harmonics(**given, degree=1),
+        lambda: dict(coefficients=random(8, 4, 3), directions=torch.nn.functional.normalize(random(8, 3), dim=-1)),
+        sizes=dict(coefficients=3, directions=3), any_value=("coefficients", "directions"),
+        batched=("directions",)),
+    "attention": Operator(attend, attention_arguments, half=True, own_sizes=True, called=dict(
+        k="sources[0] k", v="sources[0] v", other_k="sources[1] k", other_v="sources[1] v")),
 }
 
 
@@ -160,10 +218,14 @@ def cases():
             faults = {k: f for k, f in REFUSED.items() if k != "a list" or key not in ("lower", "upper")}
             if key in op.optional:
                 del faults["None"]
+            if key in op.batched:
+                del faults["one dimension more"]
             if key in op.sizes:
                 faults["another last size"] = lambda t: torch.cat([t, t[..., :1]], -1)
             if tensor.is_floating_point():
-                faults |= REFUSED_FLOAT
+                faults |= {k: f for k, f in REFUSED_FLOAT.items() if k != "half precision" or not op.half}
+                if op.own_sizes and key != "q":  # whose size is that of the others
+                    faults["another last size"] = lambda t: torch.cat([t, t[..., :1]], -1)
                 if not alone and key not in op.unlike:
                     faults["another precision"] = lambda t: t.double()
                 if key in op.any_value:
@@ -210,11 +272,12 @@ def test_fault(name, key, spoil, expected):
     right = outputs(op.call(**given)) if expected == "same" else ()
     given[key] = spoil(given[key])
     if expected == "refused":
-        with pytest.raises(REFUSALS, match=rf"`{key}`|on meta$|meta Tensors"):
+        with pytest.raises(REFUSALS) as caught:
             op.call(**given)
+        assert any(text in str(caught.value) for text in (f"`{op.called.get(key, key)}`", "on meta", "meta Tensors"))
         return
-    for value in given.values():
-        if isinstance(value, Tensor) and value.is_floating_point():
+    for argument, value in given.items():
+        if isinstance(value, Tensor) and value.is_floating_point() and argument not in op.constant:
             value.requires_grad_()
     try:
         result = op.call(**given)
