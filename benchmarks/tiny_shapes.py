@@ -11,7 +11,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 
 import torch
 
-from asset3d.ops import hash_grid, marching_tets, triangle, volume
+from asset3d.ops import attention, hash_grid, marching_tets, triangle, volume
 
 
 def random(*shape: int, device: str) -> torch.Tensor:
@@ -67,9 +67,18 @@ def rays(device: str) -> None:
     (accumulated.square().sum() + opacity.sum() + weights.square().sum()).backward()
 
 
+def attend(device: str) -> None:
+    for dtype in (torch.float32, torch.bfloat16):
+        for head_size, sources in ((40, [(1, 67), (2, 9)]), (16, [(1, 1)])):
+            leaves = [(random(b, 2, n, head_size, device=device) - 0.5).to(dtype).requires_grad_()
+                      for b, n in [(2, 37), *(source for source in sources for _ in "kv")]]
+            q, *rest = leaves
+            attention.attention(q, list(zip(rest[::2], rest[1::2]))).float().square().sum().backward()
+
+
 def main() -> None:
     device = sys.argv[sys.argv.index("--device") + 1] if "--device" in sys.argv else "cuda"
-    for operator in (hash_grid_encode, triangles, tets, rays):
+    for operator in (hash_grid_encode, triangles, tets, rays, attend):
         operator(device)
         if device == "cuda":
             torch.cuda.synchronize()

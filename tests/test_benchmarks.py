@@ -35,6 +35,16 @@ def test_hash_grid_rows(load):
     assert all(r["milliseconds"] > 0 and r["ratio"] > 0 for r in rows)
 
 
+def test_attention_rows(load):
+    load("harness")
+    rows = load("bench_attention").run("cpu", rounds=1, shrink=256)
+    asked = {r["work"]: r["need"] for r in rows}
+    assert asked["attention 4096 x 64 x 5 heads, float32"] == 1.05
+    assert asked["attention 4096 x 64 x 5 heads, bfloat16"] == 1.6
+    assert sum("two sources" in work and "MiB; torch, with its concatenation" in work for work in asked) == 4
+    assert all(r["ratio"] > 0 for r in rows)
+
+
 def test_table_marks_what_is_missed(load, tmp_path, monkeypatch):
     harness = load("harness")
     monkeypatch.setattr(harness, "RESULTS", tmp_path)
@@ -52,7 +62,7 @@ def test_table_marks_what_is_missed(load, tmp_path, monkeypatch):
 def test_tiny_shapes(load, monkeypatch, capsys):
     monkeypatch.setattr(sys, "argv", ["tiny_shapes.py", "--device", "cpu"])
     load("tiny_shapes").main()
-    assert capsys.readouterr().out.count(": done") == 4
+    assert capsys.readouterr().out.count(": done") == 5
 
 
 def test_memory_of_a_command_is_its_own(load, tmp_path):

@@ -162,6 +162,25 @@ void key_gradient(const Args<T>& a, const KeyTask& task, float* workspace) {
   }
 }
 
+#if !A3D_PAIRS
+// out[i] = factor * x[i] . y[i] for n rows.
+template <typename T>
+void row_products(const T* x, int64_t x_row, const T* y, int64_t y_row, int64_t n, int d, float factor, float* out) {
+  float wide_x[kMaxHeadSize], wide_y[kMaxHeadSize];
+  const auto widen = [&](const T* row, float* wide) {
+    if constexpr (sizeof(T) == 4) return row;
+    else return copy_row(wide, row, d), static_cast<const float*>(wide);
+  };
+  for (int64_t i = 0; i < n; ++i) {
+    const float *a = widen(x + i * x_row, wide_x), *b = widen(y + i * y_row, wide_y);
+    Float sum(0.0f);
+    int at = 0;
+    for (; at + kLanes <= d; at += kLanes) sum = fma(load(a + at), load(b + at), sum);
+    if (at < d) sum = fma(load(a + at, first_lanes(d - at)), load(b + at, first_lanes(d - at)), sum);
+    out[i] = factor * reduce_add(sum);
+  }
+}
+
 template <typename T>
 void query_gradient(const Args<T>& a, const QueryTask& task, const float* partials, int n, int64_t stride) {
   const int d_padded = int(round_up(a.head_size, 8));
@@ -176,4 +195,5 @@ void query_gradient(const Args<T>& a, const QueryTask& task, const float* partia
     unpack_tile(a.grad_q.at(task.batch, task.head, first), a.grad_q.row, sum, in_tile, a.head_size, d_padded, rows);
   }
 }
+#endif
 }  // namespace A3D_UNITS

@@ -76,11 +76,31 @@ void assign(Bfloat16& to, float value) {
   to.bits = uint16_t((bits + 0x7fffu + (bits >> 16 & 1)) >> 16);
 }
 
-template <typename T>
-Sum<T> dot(const T* x, const T* y, int n) {
-  Sum<T> sum = 0;
-  for (int d = 0; d < n; ++d) sum += Sum<T>(to_float(x[d])) * to_float(y[d]);
+double dot(const double* x, const double* y, int n) {
+  double sum = 0;
+  for (int d = 0; d < n; ++d) sum += x[d] * y[d];
   return sum;
+}
+void row_products(const float* x, int64_t x_row, const float* y, int64_t y_row, int64_t n, int d, double factor, float* out) {
+  A3D_DISPATCH(row_products_float)(x, x_row, y, y_row, n, d, float(factor), out);
+}
+void row_products(const Bfloat16* x, int64_t x_row, const Bfloat16* y, int64_t y_row, int64_t n, int d, double factor, float* out) {
+  A3D_DISPATCH(row_products_bfloat16)(x, x_row, y, y_row, n, d, float(factor), out);
+}
+void row_products(const double* x, int64_t x_row, const double* y, int64_t y_row, int64_t n, int d, double factor, double* out) {
+  for (int64_t i = 0; i < n; ++i) out[i] = factor * dot(x + i * x_row, y + i * y_row, d);
+}
+
+// Calls fn(batch, head, first, last) for runs of queries that together are all of them, in parallel.
+template <typename T, typename Fn>
+void for_each_run(const Args<T>& a, int64_t grain, Fn&& fn) {
+  parallel_for(0, a.n_batch * a.n_heads * a.n_queries, grain, [&](int64_t begin, int64_t end) {
+    for (int64_t next; begin < end; begin = next) {
+      const int64_t pair = begin / a.n_queries, first = begin % a.n_queries;
+      next = std::min(end, (pair + 1) * a.n_queries);
+      fn(pair / a.n_heads, pair % a.n_heads, first, first + next - begin);
+    }
+  });
 }
 
 template <typename T>
@@ -99,11 +119,9 @@ void attend_tiled(const Args<T>& a) {
 template <typename T>
 std::vector<Sum<T>> output_products(const Args<T>& a) {
   std::vector<Sum<T>> delta(size_t(a.n_batch * a.n_heads * a.n_queries));
-  parallel_for(0, int64_t(delta.size()), 256, [&](int64_t begin, int64_t end) {
-    for (int64_t i = begin; i < end; ++i) {
-      const int64_t b = i / a.n_queries / a.n_heads, h = i / a.n_queries % a.n_heads, n = i % a.n_queries;
-      delta[size_t(i)] = dot<T>(a.out.at(b, h, n), a.grad_out.at(b, h, n), a.head_size);
-    }
+  for_each_run(a, 256, [&](int64_t b, int64_t h, int64_t first, int64_t last) {
+    row_products(static_cast<const T*>(a.out.at(b, h, first)), a.out.row, a.grad_out.at(b, h, first), a.grad_out.row,
+                 last - first, a.head_size, 1.0, delta.data() + (b * a.n_heads + h) * a.n_queries + first);
   });
   return delta;
 }
@@ -164,7 +182,7 @@ void attend_query(const Args<double>& a, int64_t b, int64_t h, int64_t n) {
   double maximum = -INFINITY, sum = 0;
   std::fill(out, out + a.head_size, 0.0);
   for_each_key(a, b, [&](const Source<double>& source, int64_t batch, int64_t m) {
-    const double score = base_2(a.scale) * dot<double>(a.q.at(b, h, n), source.k.at(batch, h, m), a.head_size);
+    const double score = base_2(a.scale) * dot(a.q.at(b, h, n), source.k.at(batch, h, m), a.head_size);
     const double top = std::max(maximum, score), keep = std::exp2(maximum - top), p = std::exp2(score - top);
     for (int d = 0; d < a.head_size; ++d) out[d] = out[d] * keep + p * source.v.at(batch, h, m)[d];
     sum = sum * keep + p;
@@ -175,9 +193,8 @@ void attend_query(const Args<double>& a, int64_t b, int64_t h, int64_t n) {
 }
 
 void attend_tiled(const Args<double>& a) {
-  parallel_for(0, a.n_batch * a.n_heads * a.n_queries, 16, [&](int64_t begin, int64_t end) {
-    for (int64_t i = begin; i < end; ++i)
-      attend_query(a, i / a.n_queries / a.n_heads, i / a.n_queries % a.n_heads, i % a.n_queries);
+  for_each_run(a, 16, [&](int64_t b, int64_t h, int64_t first, int64_t last) {
+    for (int64_t n = first; n < last; ++n) attend_query(a, b, h, n);
   });
 }
 
@@ -186,9 +203,9 @@ struct Pair { double p, ds; };
 Pair pair_of(const Args<double>& a, const Source<double>& source, int64_t batch, int64_t b, int64_t h, int64_t n, int64_t m,
              const double* delta) {
   const int64_t at = (b * a.n_heads + h) * a.n_queries + n;
-  const double score = a.scale * dot<double>(a.q.at(b, h, n), source.k.at(batch, h, m), a.head_size);
+  const double score = a.scale * dot(a.q.at(b, h, n), source.k.at(batch, h, m), a.head_size);
   const double p = std::exp(score - a.log_sum[at]);
-  const double grad_p = dot<double>(a.grad_out.at(b, h, n), source.v.at(batch, h, m), a.head_size);
+  const double grad_p = dot(a.grad_out.at(b, h, n), source.v.at(batch, h, m), a.head_size);
   return {p, score_gradient(p, grad_p, delta[at], a.scale)};
 }
 
@@ -214,9 +231,8 @@ void key_gradients(const Args<double>& a, const Source<double>& source, int64_t 
 void attend_backward_tiled(const Args<double>& a) {
   const std::vector<double> delta = output_products(a);
   if (a.grad_q.data)
-    parallel_for(0, a.n_batch * a.n_heads * a.n_queries, 16, [&](int64_t begin, int64_t end) {
-      for (int64_t i = begin; i < end; ++i) {
-        const int64_t b = i / a.n_queries / a.n_heads, h = i / a.n_queries % a.n_heads, n = i % a.n_queries;
+    for_each_run(a, 16, [&](int64_t b, int64_t h, int64_t first, int64_t last) {
+      for (int64_t n = first; n < last; ++n) {
         double* grad = a.grad_q.at(b, h, n);
         std::fill(grad, grad + a.head_size, 0.0);
         for_each_key(a, b, [&](const Source<double>& source, int64_t batch, int64_t m) {
@@ -243,13 +259,12 @@ const Source<T>& only_source(const Args<T>& a) {
 template <typename T>
 void attend_one_key(const Args<T>& a) {
   const Source<T>& source = only_source(a);
-  parallel_for(0, a.n_batch * a.n_heads * a.n_queries, 512, [&](int64_t begin, int64_t end) {
-    for (int64_t i = begin; i < end; ++i) {
-      const int64_t b = i / a.n_queries / a.n_heads, h = i / a.n_queries % a.n_heads, n = i % a.n_queries;
-      const int64_t batch = b / (a.n_batch / source.n_batch);
+  for_each_run(a, 512, [&](int64_t b, int64_t h, int64_t first, int64_t last) {
+    const int64_t batch = b / (a.n_batch / source.n_batch);
+    for (int64_t n = first; n < last; ++n)
       std::memcpy(a.out.at(b, h, n), source.v.at(batch, h, 0), size_t(a.head_size) * sizeof(T));
-      a.log_sum[i] = Sum<T>(a.scale) * dot<T>(a.q.at(b, h, n), source.k.at(batch, h, 0), a.head_size);
-    }
+    row_products(a.q.at(b, h, first), a.q.row, source.k.at(batch, h, 0), 0, last - first, a.head_size, a.scale,
+                 a.log_sum + (b * a.n_heads + h) * a.n_queries + first);
   });
 }
 

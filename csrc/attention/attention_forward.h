@@ -82,10 +82,12 @@ void finish_tile(const Args<T>& a, const QueryTask& task, const Queries& tiles, 
   const int64_t first = task.first + tile * kWidth;
   float* out = tiles.out + int64_t(tile) * tiles.d_padded * kWidth;
   const float *maximum = tiles.maximum + tile * kWidth, *sum = tiles.sum + tile * kWidth;
-  float inverse[kWidth];
-  for (int i = 0; i < kWidth; ++i) inverse[i] = inverse_sum(sum[i]);
-  for (int row = 0; row < tiles.d_padded; ++row)
-    for (int i = 0; i < kWidth; ++i) out[row * kWidth + i] *= inverse[i];
+  for (int lane = 0; lane < kWidth; lane += kLanes) {
+    float each[kLanes];
+    for (int i = 0; i < kLanes; ++i) each[i] = inverse_sum(sum[lane + i]);
+    const Float inverse = load(each);
+    for (int at = lane; at < tiles.d_padded * kWidth; at += kWidth) store(out + at, load(out + at) * inverse);
+  }
   unpack_tile(a.out.at(task.batch, task.head, first), a.out.row, out, n, a.head_size, tiles.d_padded, rows);
   float* log_sum = a.log_sum + (task.batch * a.n_heads + task.head) * a.n_queries + first;
   for (int i = 0; i < n; ++i) log_sum[i] = log_sum_of(maximum[i], sum[i]);

@@ -25,6 +25,13 @@ void query_gradient_float(const Args<float>& a, const QueryTask& task, const flo
 void query_gradient_bfloat16(const Args<Bfloat16>& a, const QueryTask& task, const float* partials, int n, int64_t stride) {
   floats::query_gradient(a, task, partials, n, stride);
 }
+void row_products_float(const float* x, int64_t x_row, const float* y, int64_t y_row, int64_t n, int d, float factor, float* out) {
+  floats::row_products(x, x_row, y, y_row, n, d, factor, out);
+}
+void row_products_bfloat16(const Bfloat16* x, int64_t x_row, const Bfloat16* y, int64_t y_row, int64_t n, int d, float factor,
+                           float* out) {
+  floats::row_products(x, x_row, y, y_row, n, d, factor, out);
+}
 }  // namespace asset3d::attention::A3D_ISA
 
 #if A3D_ISA_LANES == 16
