@@ -1,8 +1,8 @@
 """Attention against torch's scaled_dot_product_attention: self-attention of a UNet, two sources, cross-attention.
 
-Rows of two sources also name the memory that one call needs beyond its inputs, in MiB: asset3d's, and that of torch with
-the concatenation it needs. On CUDA the kernel itself is timed (asset3d.ops.attention hands plain calls to torch) and
-every backend of torch is a baseline.
+Rows of two sources also name the memory that one call needs beyond its inputs, in MiB: asset3d's, and that of torch
+with the concatenation it needs. On CUDA the kernel itself is timed (asset3d.ops.attention hands plain calls to torch)
+and every backend of torch is a baseline.
 """
 import ctypes
 import math
@@ -76,7 +76,8 @@ def case(device, dtype, batch, heads, queries, head_size, *keys):
     """q and then k, v of each source, laid out as diffusers leaves them: (B, N, H, D), transposed."""
     generator = torch.Generator().manual_seed(0)
     rows = [queries, *(n for n in keys for _ in "kv")]
-    return [torch.randn(batch, n, heads, head_size, generator=generator).to(device, dtype).transpose(1, 2) for n in rows]
+    return [torch.randn(batch, n, heads, head_size, generator=generator).to(device, dtype).transpose(1, 2)
+            for n in rows]
 
 
 def rows_of(name, args, device, rounds, need, need_backward):
@@ -117,18 +118,19 @@ def run(device: str = "cpu", rounds: int = 8, shrink: int = 1) -> list[dict]:
     """`shrink` divides the number of tokens, for tests."""
     gpu = device == "cuda"
     n, rows = 4096 // shrink, []
-    for dtype, need, backward in ((torch.float32, 1.0 if gpu else 1.05, 1.0), (torch.bfloat16, 1.0 if gpu else 1.6, 1.0)):
+    for dtype, need in ((torch.float32, 1.0 if gpu else 1.05), (torch.bfloat16, 1.0 if gpu else 1.6)):
         kind = str(dtype).removeprefix("torch.")
         self_attention = case(device, dtype, 1, 5, n, 64, n)
-        rows += rows_of(f"attention 4096 x 64 x 5 heads, {kind}", self_attention, device, rounds, need, backward)
+        rows += rows_of(f"attention 4096 x 64 x 5 heads, {kind}", self_attention, device, rounds, need, 1.0)
         two = case(device, dtype, 1, 5, n, 64, n, n)
-        rows += rows_of(f"attention to two sources of 4096 keys, {kind}" + memory_note(two, device), two, device, rounds,
-                        need, backward)
+        name = f"attention to two sources of 4096 keys, {kind}" + memory_note(two, device)
+        rows += rows_of(name, two, device, rounds, need, 1.0)
         for head_size, tokens in ((40, 4096), (80, 1024), (160, 256)):
             tokens //= shrink
             args = case(device, dtype, 2, 8, tokens, head_size, tokens)
             rows += rows_of(f"attention {tokens} x {head_size} x 2 x 8 heads, {kind}", args, device, rounds, None, None)
         for keys in (77, 5, 2, 1):
             args = case(device, dtype, 2, 8, n, 40, keys)
-            rows += rows_of(f"attention 4096 x 40 x 2 x 8 heads to {keys} keys, {kind}", args, device, rounds, 1.0, None)
+            name = f"attention 4096 x 40 x 2 x 8 heads to {keys} keys, {kind}"
+            rows += rows_of(name, args, device, rounds, 1.0, None)
     return rows

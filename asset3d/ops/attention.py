@@ -160,8 +160,9 @@ class AttentionProcessor:
             unet(views, t, text)            # batch (2 * V, ...): each half of the views sees the reference of its half
         processor.remove()
 
-    With none of its modes on, a model computes what it computes with the processors of diffusers. Batches are ordered as
-    diffusers orders them: all of the unconditional half, then all of the conditional one; `halves` is 1 without guidance.
+    With none of its modes on, a model computes what it computes with the processors of diffusers. Batches are ordered
+    as diffusers orders them: all of the unconditional half, then all of the conditional one; `halves` is 1 without
+    guidance.
     """
 
     STOCK = {"AttnProcessor", "AttnProcessor2_0"}
@@ -248,7 +249,7 @@ class AttentionProcessor:
         return self._captured[layer]
 
     def __call__(self, attn, hidden_states, encoder_hidden_states=None, attention_mask=None, temb=None):
-        """What diffusers calls for a layer `attn`: (B, N, channels) or (B, channels, height, width), and the same out."""
+        """What diffusers calls for a layer `attn`: (B, N, channels) or (B, channels, height, width), in and out."""
         residual, shape = hidden_states, hidden_states.shape
         if attn.spatial_norm is not None:
             hidden_states = attn.spatial_norm(hidden_states, temb)
@@ -300,5 +301,6 @@ def _chosen(names: list[str], layers: Collection[int] | Callable[[str], bool] | 
 def _split_halves(t: Tensor, halves: int) -> Tensor:
     """(B, ...) to (halves, B / halves, ...)."""
     if halves < 1 or t.shape[0] % halves:
-        raise ValueError(f"AttentionProcessor: `halves` must divide the batch of the model, got {halves} and {t.shape[0]}")
+        raise ValueError(
+            f"AttentionProcessor: `halves` must divide the batch of the model, got {halves} and {t.shape[0]}")
     return t.unflatten(0, (halves, -1))

@@ -65,7 +65,7 @@ def test_matches_reference(device, head_size):
 @pytest.mark.parametrize("head_size", [3, *HEAD_SIZES])
 def test_precision(device, dtype, bound, shape, head_size):
     """Against float64 of the same (rounded) inputs. A bfloat16 has 3 significant digits: 4e-3 between neighbours; and
-    where one query has few keys, the rounding of the saved output is large beside their small gradients: 4 times that."""
+    where one query has few keys, the rounding of the saved output is large beside small gradients: 4 times that."""
     inputs = case(**shape, head_size=head_size, dtype=dtype, device=device)
     got = with_gradients(attention, *inputs)
     want = with_gradients(attention_reference, *to(torch.float64, *inputs))
@@ -313,7 +313,7 @@ def test_the_backward_guards_its_memory(change):
         torch.ops.asset3d.attention_backward(a["grad"], Q, [K], [K], a["out"], a["log_sum"], 1.0, True, a["want"])
 
 
-# --- bits --------------------------------------------------------------------------------------------------------------
+# --- bits ----------------------------------------------------------------------------------------------------------
 def all_results(threads, dtype=torch.float32, **shape):
     before = torch.get_num_threads()
     torch.set_num_threads(threads)
@@ -345,8 +345,9 @@ torch.save([all_results(2, dtype, **ISA_SHAPE) for dtype in (torch.float32, torc
 ISA_SHAPE = dict(batch=2, queries=75, head_size=40, sources=[(1, 150), (2, 9)])
 
 
-@pytest.mark.parametrize("variables", [dict(ASSET3D_ISA="baseline"), dict(ASSET3D_ISA="avx2"), dict(ASSET3D_BFLOAT16="0")],
-                         ids=["baseline", "avx2", "avx512 without bfloat16 products"])
+@pytest.mark.parametrize(
+    "variables", [dict(ASSET3D_ISA="baseline"), dict(ASSET3D_ISA="avx2"), dict(ASSET3D_BFLOAT16="0")],
+    ids=["baseline", "avx2", "avx512 without bfloat16 products"])
 def test_instruction_sets_agree(variables, tmp_path):
     path = tmp_path / "result.pt"
     environment = dict(os.environ, **variables, PYTHONPATH=os.pathsep.join(sys.path))
