@@ -43,6 +43,13 @@ def test_attention_rows(load):
     assert asked["attention 4096 x 64 x 5 heads, bfloat16"] == 1.6
     assert sum("two sources" in work and "MiB; torch, with its concatenation" in work for work in asked) == 4
     assert all(r["ratio"] > 0 for r in rows)
+def test_gaussian_rows(load):
+    """The scalar splatter and the operator agree, also where the boxes are tight."""
+    for name in ("harness", "gaussian_scene"):
+        load(name)
+    rows = load("bench_gaussian").run("cpu", n=300, resolution=40, rounds=1)
+    assert [r["need"] for r in rows] == [15.0, None, 10.0, None]
+    assert all(r["milliseconds"] > 0 and r["ratio"] > 0 for r in rows)
 
 
 def test_table_marks_what_is_missed(load, tmp_path, monkeypatch):

@@ -6,58 +6,19 @@ transmittance of 1e-4. A Gaussian of covariance R S S R^T has its alpha = opacit
 distance in deviations.
 """
 import re
-from typing import NamedTuple
 
 import torch
-from jaxtyping import Bool, Float, Int64
+from jaxtyping import Float
 from torch import Tensor
 
 from asset3d import _C  # noqa: F401  registers torch.ops.asset3d.*
 from asset3d.errors import TooManyIntersections
 from asset3d.ops._check import check
-
-ALPHA_MIN = 1 / 255
-MAX_INTERSECTIONS = 2**31 - 1
-
-
-class ProjectedGaussians(NamedTuple):
-    """Gaussians in the images of B cameras; zero where `radii` says that one is not drawn."""
-
-    means_2d: Float[Tensor, "B N 2"]
-    """Centres in pixels (column, row). After `means_2d.retain_grad()` its gradient drives densification."""
-    conics: Float[Tensor, "B N 3"]
-    """Inverse covariances in pixels: xx, xy, yy."""
-    depths: Float[Tensor, "B N"]
-    """Distances along the optical axis."""
-    opacities: Float[Tensor, "B N"]
-    """What antialiasing has left of the opacities; else the opacities."""
-    radii: Float[Tensor, "B N 2"]
-    """Half the width and height, in pixels, of what shows; 0 where nothing does, -1 where the Gaussian is absurd."""
-
-    @property
-    def visible(self) -> Bool[Tensor, "B N"]:
-        """Which Gaussians are drawn."""
-        return self.radii[..., 0] > 0
-
-    @property
-    def n_culled(self) -> Int64[Tensor, "B"]:
-        """How many are not drawn: behind or beside the camera, too faint, or absurd."""
-        return (~self.visible).sum(-1)
-
-    @property
-    def n_absurd(self) -> Int64[Tensor, "B"]:
-        """How many are not drawn because a value is not finite, their shape has no inverse, or they span 1e7 pixels."""
-        return (self.radii[..., 0] < 0).sum(-1)
-
-
-class SplatRendering(NamedTuple):
-    """What :func:`rasterize_gaussians` returns."""
-
-    color: Float[Tensor, "B H W C"]
-    alpha: Float[Tensor, "B H W 1"]
-    depth: Float[Tensor, "B H W 1"]
-    """Expected distance along the optical axis of what is seen, 0 where nothing is."""
-    projected: ProjectedGaussians
+from asset3d.ops._gaussian_reference import blend_gaussians_reference as blend_gaussians_reference
+from asset3d.ops._gaussian_reference import project_gaussians_reference as project_gaussians_reference
+from asset3d.ops._gaussian_types import ALPHA_MIN, MAX_INTERSECTIONS
+from asset3d.ops._gaussian_types import ProjectedGaussians as ProjectedGaussians
+from asset3d.ops._gaussian_types import SplatRendering as SplatRendering
 
 
 def project_gaussians(
@@ -272,7 +233,7 @@ def _check_alpha_min(op: str, alpha_min: float) -> None:
         raise ValueError(f"{op}: `alpha_min` must be in [1e-5, 1), got {alpha_min}")
 
 
-def _tiles(*args) -> tuple[Tensor, Tensor, Tensor]:
+def _tiles(*args) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     if torch.compiler.is_compiling():
         return torch.ops.asset3d.gaussian_tiles(*args)
     try:
@@ -305,6 +266,7 @@ def _(means_2d, conics, opacities, depths, radii, height, width, alpha_min, max_
     b, n = means_2d.shape[:2]
     n_tiles = -(-height // 16) * -(-width // 16)
     return (
+        means_2d.new_empty(b, n, 8),
         means_2d.new_empty(n_intersections, 2, dtype=torch.int32),
         means_2d.new_empty(b * n_tiles + 1, dtype=torch.int64),
         means_2d.new_empty(b * n + 1, dtype=torch.int64),
@@ -312,8 +274,8 @@ def _(means_2d, conics, opacities, depths, radii, height, width, alpha_min, max_
 
 
 @torch.library.register_fake("asset3d::gaussian_blend")
-def _(means_2d, conics, opacities, depths, colors, background, radii, entries, tile_first, slot_first, height, width,
-      alpha_max, alpha_min, stop_transmittance):
+def _(means_2d, conics, opacities, depths, colors, background, radii, geometry, entries, tile_first, slot_first, height,
+      width, alpha_max, alpha_min, stop_transmittance):
     images = means_2d.shape[0], height, width
     shapes = (*images, colors.shape[-1]), (*images, 1), (*images, 1), images
     return *(means_2d.new_empty(shape) for shape in shapes), means_2d.new_empty(images, dtype=torch.int32)
@@ -340,8 +302,8 @@ def _project_backward(ctx, *grads):
 
 def _blend_save(ctx, inputs, output):
     ctx.has_background = inputs[5] is not None
-    ctx.save_for_backward(*(tensor for tensor in inputs[:10] if tensor is not None), *output[1:])
-    ctx.look = inputs[10:]
+    ctx.save_for_backward(*(tensor for tensor in inputs[:11] if tensor is not None), *output[1:])
+    ctx.look = inputs[11:]
 
 
 def _blend_backward(ctx, *grads):
@@ -350,7 +312,7 @@ def _blend_backward(ctx, *grads):
         saved.insert(5, None)
     grads = (grad.contiguous() for grad in grads[:3])
     *grads, background = torch.ops.asset3d.gaussian_blend_backward(*grads, *saved, *ctx.look)
-    return *grads, background if ctx.has_background else None, *[None] * 9
+    return *grads, background if ctx.has_background else None, *[None] * 10
 
 
 def _refuse_second_derivative(op: str):
@@ -367,95 +329,7 @@ torch.library.register_autograd(
 torch.library.register_autograd("asset3d::gaussian_blend_backward", _refuse_second_derivative("blend_gaussians"))
 
 
-# The same functions in plain PyTorch: the definition that every kernel is tested against
-
-
-def project_gaussians_reference(means, quats, scales, opacities, world_to_camera, intrinsics, resolution, *, near=0.01,
-                                far=1e10, dilation=0.3, normalize_quats=True, antialiased=False, alpha_min=ALPHA_MIN):
-    height, width = resolution
-    given = torch.cat([means, quats, scales, opacities[:, None]], 1).isfinite().all(1)
-    if normalize_quats:
-        given = given & (quats.square().sum(-1) > 0)
-    axes = world_to_camera[:, :3] * world_to_camera.new_tensor([1, -1, -1])[:, None]  # y down, z forward
-    x, y, z = (axes[:, :, :3] @ torch.where(given[:, None], means, 0).T + axes[:, :, 3:]).unbind(1)  # (B, N)
-    in_depth = (z > near) & (z < far)
-    z = torch.where(in_depth, z, 1)
-    fx, fy, cx, cy = intrinsics[:, :, None].unbind(1)
-    mean_x, mean_y = fx * x / z + cx, fy * y / z + cy
-    margin_x, margin_y = 0.15 * width / fx, 0.15 * height / fy
-    ratio_x = torch.minimum(torch.maximum(x / z, -cx / fx - margin_x), (width - cx) / fx + margin_x)
-    ratio_y = torch.minimum(torch.maximum(y / z, -cy / fy - margin_y), (height - cy) / fy + margin_y)
-    zero = torch.zeros_like(z)
-    jacobian = torch.stack([fx / z, zero, -fx / z * ratio_x, zero, fy / z, -fy / z * ratio_y], -1).unflatten(-1, (2, 3))
-    safe = quats.new_tensor([1.0, 0, 0, 0])
-    rotation = _rotation(torch.where(given[:, None], quats, safe), normalize_quats)
-    axes_of_each = rotation * torch.where(given[:, None], scales, 1)[:, None]  # (N, 3, 3)
-    shape = jacobian @ axes[:, None, :, :3] @ axes_of_each  # (B, N, 2, 3)
-    undilated = shape @ shape.transpose(-1, -2)
-    covariance = undilated + dilation * torch.eye(2, dtype=means.dtype, device=means.device)
-    determinant = torch.linalg.det(covariance)
-    invertible = determinant > 0
-    determinant = torch.where(invertible, determinant, 1)
-    xx, xy, yy = covariance[..., 0, 0], covariance[..., 0, 1], covariance[..., 1, 1]
-    conics = torch.stack([yy, -xy, xx], -1) / determinant[..., None]
-    opacity = torch.where(given, opacities, 0).expand_as(z)
-    if antialiased:
-        area = torch.linalg.det(undilated) / determinant
-        opacity = opacity * torch.where(area > 1e-12, area.clamp(min=1e-12).sqrt(), 0)
-    reach = 2 * (opacity.detach() / alpha_min).clamp(min=1).log()
-    radii = (reach[..., None] * torch.stack([xx, yy], -1).detach()).sqrt()
-    drawable = invertible & (radii < 1e7).all(-1)
-    shows = (in_depth & (opacity >= alpha_min) & (mean_x + radii[..., 0] > 0) & (mean_x - radii[..., 0] < width)
-             & (mean_y + radii[..., 1] > 0) & (mean_y - radii[..., 1] < height))
-    drawn = given & drawable & shows
-    culled = torch.where(given & (drawable | ~in_depth), 0, -1).to(means.dtype)
-    keep = lambda value: torch.where(drawn.reshape(*drawn.shape, *[1] * (value.dim() - 2)), value, 0)
-    return ProjectedGaussians(keep(torch.stack([mean_x, mean_y], -1)), keep(conics), keep(z), keep(opacity),
-                              torch.where(drawn[..., None], radii, culled[..., None]))
-
-
-def _rotation(quats: Tensor, normalize: bool) -> Tensor:
-    quats = torch.nn.functional.normalize(quats, dim=-1) if normalize else quats
-    w, x, y, z = quats.unbind(-1)
-    rows = [1 - 2 * (y * y + z * z), 2 * (x * y - w * z), 2 * (x * z + w * y),
-            2 * (x * y + w * z), 1 - 2 * (x * x + z * z), 2 * (y * z - w * x),
-            2 * (x * z - w * y), 2 * (y * z + w * x), 1 - 2 * (x * x + y * y)]
-    return torch.stack(rows, -1).unflatten(-1, (3, 3))
-
-
-def blend_gaussians_reference(projected, colors, resolution, *, background=None, alpha_max=0.99, alpha_min=ALPHA_MIN,
-                              stop_transmittance=1e-4, max_intersections=None):
-    height, width = resolution
-    like = projected.means_2d
-    rows = torch.arange(height, dtype=like.dtype, device=like.device)[:, None] + 0.5
-    columns = torch.arange(width, dtype=like.dtype, device=like.device) + 0.5
-    images = []
-    for b in range(like.shape[0]):
-        values = torch.cat([colors if colors.dim() == 2 else colors[b], projected.depths[b, :, None]], -1)
-        transmittance = like.new_ones(height, width)
-        live = torch.ones_like(transmittance, dtype=torch.bool)
-        total = like.new_zeros(height, width, values.shape[-1])
-        visible = projected.radii[b, :, 0] > 0
-        for i in projected.depths[b].detach().argsort(stable=True):
-            if not visible[i]:
-                continue
-            dx, dy = columns - projected.means_2d[b, i, 0], rows - projected.means_2d[b, i, 1]
-            xx, xy, yy = projected.conics[b, i]
-            alpha = projected.opacities[b, i] * torch.exp(-0.5 * (xx * dx * dx + yy * dy * dy) - xy * dx * dy)
-            shows = live & (alpha >= alpha_min)
-            alpha = alpha.clamp(max=alpha_max)
-            rest = transmittance * (1 - alpha)
-            live = live & ~(shows & (rest <= stop_transmittance))
-            shows = shows & live
-            total = total + torch.where(shows, transmittance * alpha, 0)[..., None] * values[i]
-            transmittance = torch.where(shows, rest, transmittance)
-        opacity = 1 - transmittance
-        depth = torch.where(opacity > 0, total[..., -1] / torch.where(opacity > 0, opacity, 1), 0)
-        light = total[..., :-1] if background is None else total[..., :-1] + transmittance[..., None] * background
-        images.append((light, opacity[..., None], depth[..., None]))
-    if not images:
-        return tuple(like.new_zeros(0, height, width, c) for c in (colors.shape[-1], 1, 1))
-    return tuple(torch.stack(parts) for parts in zip(*images))
+# The same in plain PyTorch; the two parts are in _gaussian_reference.py
 
 
 def rasterize_gaussians_reference(means, quats, scales, opacities, colors, world_to_camera, intrinsics, resolution, *,

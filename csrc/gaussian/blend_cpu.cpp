@@ -3,6 +3,7 @@
 // the bit for any number of threads.
 #include <algorithm>
 #include <atomic>
+#include <cstring>
 #include <vector>
 #include "../common/parallel.h"
 #include "blend_math.h"
@@ -17,11 +18,12 @@ void make_records(const BlendArgs<T>& a) {
   const int64_t stride = record_stride(a.n_channels), n = a.splats.n;
   parallel_for(0, n * a.splats.n_images, kGrain, [&](int64_t begin, int64_t end) {
     for (int64_t at = begin; at < end; ++at) {
+      if (a.slot_first[at] == a.slot_first[at + 1]) continue;
       T* record = a.records + at * stride;
-      if (!make_geometry(a.splats, at, record)) continue;
       const T* color = a.colors + (a.shared_colors ? at % n : at) * a.n_channels;
-      std::copy(color, color + a.n_channels, record + kValues);
-      record[kValues + a.n_channels] = a.splats.depths[at];
+      std::memcpy(record, a.geometry + at * kGeometry, kGeometry * sizeof(T));
+      for (int64_t c = 0; c < a.n_channels; ++c) record[kGeometry + c] = color[c];
+      record[kGeometry + a.n_channels] = a.splats.depths[at];
     }
   });
 }
@@ -50,17 +52,16 @@ void blend_pixel(const BlendArgs<T>& a, const TileWork& work, int32_t x, int32_t
   const int64_t stride = record_stride(channels), first_record = work.image * a.splats.n;
   const T lowest = std::log2(a.splats.alpha_min);
   T transmittance = 1;
-  int32_t last = 0;
+  int64_t k = work.first;
   std::fill(sums, sums + channels + 1, T(0));
-  for (int64_t k = work.first; k < work.last; ++k) {
+  for (; k < work.last; ++k) {
     const T* record = a.records + (first_record + a.entries[k].gaussian) * stride;
-    const Shade<T> shade = shade_at(record, T(x) + T(0.5), T(y) + T(0.5), a.alpha_max, lowest);
+    const Shade<T> shade = shade_at(geometry_of(record), T(x) + T(0.5), T(y) + T(0.5), a.alpha_max, lowest);
     if (!shade.blends) continue;
     const T rest = transmittance * (1 - shade.alpha);
     if (rest <= a.stop_transmittance) break;
-    for (int64_t c = 0; c <= channels; ++c) sums[c] += transmittance * shade.alpha * record[kValues + c];
+    for (int64_t c = 0; c <= channels; ++c) sums[c] += transmittance * shade.alpha * record[kGeometry + c];
     transmittance = rest;
-    last = int32_t(k - work.first) + 1;
   }
   for (int64_t c = 0; c < channels; ++c)
     a.color[pixel * channels + c] = sums[c] + (a.background ? transmittance * a.background[c] : T(0));
@@ -68,7 +69,7 @@ void blend_pixel(const BlendArgs<T>& a, const TileWork& work, int32_t x, int32_t
   a.alpha[pixel] = alpha;
   a.depth[pixel] = alpha > 0 ? sums[channels] / alpha : T(0);
   a.transmittance[pixel] = transmittance;
-  a.last[pixel] = last;
+  a.last[pixel] = int32_t(k - work.first);
 }
 
 // Walks back to front; adds to the partials of the tile's slots.
@@ -89,24 +90,23 @@ void blend_pixel_backward(const BlendBackwardArgs<T>& b, const TileWork& work, i
   T behind = own.behind;
   for (int64_t k = work.first + a.last[pixel] - 1; k >= work.first; --k) {
     const T* record = a.records + (first_record + a.entries[k].gaussian) * stride;
-    const T px = T(x) + T(0.5), py = T(y) + T(0.5);
-    const Shade<T> shade = shade_at(record, px, py, a.alpha_max, lowest);
+    const Shade<T> shade = shade_at(geometry_of(record), T(x) + T(0.5), T(y) + T(0.5), a.alpha_max, lowest);
     if (!shade.blends) continue;
     const T inverse = 1 / (1 - shade.alpha);
     transmittance *= inverse;
     const T weight = transmittance * shade.alpha;
     T* out = b.partials + a.entries[k].slot * out_stride;
-    T light = own.depth * record[kValues + channels];
+    T light = own.depth * record[kGeometry + channels];
     for (int64_t c = 0; c < channels; ++c) {
-      light += grad[c] * record[kValues + c];
+      light += grad[c] * record[kGeometry + c];
       out[kMoments + c] += weight * grad[c];
     }
     out[kMoments + channels] += weight * own.depth;
     const T g = shade.clamped ? T(0) : -shade.alpha * alpha_gradient(transmittance, light, behind, inverse);
     behind += weight * light;
-    const T dx = px - record[kMeanX], dy = py - record[kMeanY];
-    out[kSum] += g, out[kSumX] += g * dx, out[kSumY] += g * dy;
-    out[kSumXX] += g * dx * dx, out[kSumXY] += g * dx * dy, out[kSumYY] += g * dy * dy;
+    const T gu = g * shade.u, gv = g * shade.v;
+    out[kSum] += g, out[kSumU] += gu, out[kSumV] += gv;
+    out[kSumUU] += gu * shade.u, out[kSumUV] += gu * shade.v, out[kSumVV] += gv * shade.v;
   }
 }
 
@@ -139,8 +139,13 @@ void gather_gradient(const BlendBackwardArgs<T>& b, int64_t i, T* sums) {
     std::fill(sums, sums + kMoments + channels + 1, T(0));
     for (int64_t slot = a.slot_first[at]; slot < a.slot_first[at + 1]; ++slot)
       for (int64_t c = 0; c < kMoments + channels + 1; ++c) sums[c] += b.partials[slot * stride + c];
-    geometry_gradient(a.splats.conics + 3 * at, a.splats.opacities[at], sums, b.grad_means_2d + 2 * at,
-                      b.grad_conics + 3 * at, b.grad_opacities + at);
+    if (a.slot_first[at] == a.slot_first[at + 1]) {
+      std::fill_n(b.grad_means_2d + 2 * at, 2, T(0)), std::fill_n(b.grad_conics + 3 * at, 3, T(0));
+      b.grad_opacities[at] = T(0);
+    } else {
+      geometry_gradient(geometry_of(a.geometry + at * kGeometry), a.splats.opacities[at], sums, b.grad_means_2d + 2 * at,
+                        b.grad_conics + 3 * at, b.grad_opacities + at);
+    }
     b.grad_depths[at] = sums[kMoments + channels];
     T* color = b.grad_colors + (a.shared_colors ? i : at) * channels;
     for (int64_t c = 0; c < channels; ++c) color[c] = (a.shared_colors ? color[c] : T(0)) + sums[kMoments + c];

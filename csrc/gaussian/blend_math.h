@@ -10,57 +10,62 @@
 #include "gaussian.h"
 
 namespace asset3d::gaussian {
-// A record per Gaussian and image: the geometry, then its colour and its depth, padded to a cache line.
-enum RecordField { kMeanX, kMeanY, kL11, kL21, kL22, kLevel, kReachX, kReachY, kValues };
-constexpr int64_t record_stride(int64_t n_channels) { return kValues + (n_channels + 1 + 7) / 8 * 8; }
+// What is drawn of a Gaussian. A record starts with it and goes on with colour and depth, padded to a cache line.
+template <typename T>
+struct Geometry {
+  T mean_x, mean_y;
+  T l11, l21, l22;  // u = l11 dx + l21 dy, v = l22 dy
+  T level;          // log2(opacity)
+  T reach_y;        // it shows where |dy| <= reach_y at most; 0 where it is not drawn
+  T widest;         // dy of its rightmost point; the leftmost is opposite
+};
+constexpr int64_t kGeometry = 8;
+constexpr int64_t record_stride(int64_t n_channels) { return kGeometry + (n_channels + 1 + 7) / 8 * 8; }
+template <typename T> A3D_FN const Geometry<T>& geometry_of(const T* record) { return *reinterpret_cast<const Geometry<T>*>(record); }
 
 // What a slot adds to the gradient: moments of g = dL/dq over the pixels, then the gradients of colour and depth.
-enum Moment { kSum, kSumX, kSumY, kSumXX, kSumXY, kSumYY, kMoments };
+enum Moment { kSum, kSumU, kSumV, kSumUU, kSumUV, kSumVV, kMoments };
 constexpr int64_t partial_stride(int64_t n_channels) { return (kMoments + n_channels + 1 + 15) / 16 * 16; }
 
-A3D_FN double determinant(double a, double b, double c) { return a * c - b * b; }
-A3D_FN float determinant(float a, float b, float c) { return float(double(a) * double(c) - double(b) * double(b)); }
+constexpr double kHalfLog2E = 0.72134752044448170;
 
-// Fills the geometry of a record; false, and a reach of zero, where there is nothing to draw.
-template <typename T>
-A3D_FN bool make_geometry(const Splats<T>& s, int64_t at, T* record) {
-  const T *mean = s.means_2d + 2 * at, *conic = s.conics + 3 * at, *radius = s.radii + 2 * at;
-  const T a = conic[0], det = determinant(conic[0], conic[1], conic[2]), opacity = s.opacities[at];
-  const T total = mean[0] + mean[1] + conic[0] + conic[1] + conic[2] + opacity + s.depths[at];
-  record[kReachX] = record[kReachY] = T(0);
-  if (!(radius[0] > 0 && radius[1] > 0 && a > 0 && det > 0 && opacity >= s.alpha_min && total - total == T(0))) return false;
-  const T half_log2e = T(0.72134752044448170);
-  const T l11 = std::sqrt(a * half_log2e);
-  record[kMeanX] = mean[0], record[kMeanY] = mean[1];
-  record[kL11] = l11;
-  record[kL21] = conic[1] * half_log2e / l11;
-  record[kL22] = std::sqrt(det / a * half_log2e);
-  record[kLevel] = std::log2(opacity);
-  // u^2 + v^2 <= reach^2 holds where alpha >= alpha_min
-  const T reach = std::sqrt(std::fmax(record[kLevel] - std::log2(s.alpha_min), T(0)));
-  record[kReachY] = reach / record[kL22];
-  record[kReachX] = reach * std::sqrt(record[kL21] * record[kL21] + record[kL22] * record[kL22]) / (l11 * record[kL22]);
-  const T ends = record[kReachX] + record[kReachY];
-  if (ends - ends == T(0)) return true;
-  record[kReachX] = record[kReachY] = T(0);
-  return false;
-}
+A3D_FN double exact_determinant(double a, double b, double c) { return a * c - b * b; }
+A3D_FN float exact_determinant(float a, float b, float c) { return float(double(a) * double(c) - double(b) * double(b)); }
 
-// A Gaussian along one row of pixels, at the distance dy from its centre.
-template <typename T> struct Row { T shift, level; };
+// One projected Gaussian, as the caller gives it.
+template <typename T> struct Splat { T mean_x, mean_y, conic[3], opacity, depth, radius_x, radius_y; };
 
 template <typename T>
-A3D_FN Row<T> row_of(const T* record, T dy) {
-  const T v = record[kL22] * dy;
-  return {record[kL21] * dy, record[kLevel] - v * v};
+A3D_FN Splat<T> splat_at(const Splats<T>& s, int64_t at) {
+  return {s.means_2d[2 * at], s.means_2d[2 * at + 1], {s.conics[3 * at], s.conics[3 * at + 1], s.conics[3 * at + 2]},
+          s.opacities[at], s.depths[at], s.radii[2 * at], s.radii[2 * at + 1]};
 }
 
-// log2 of alpha, before it is clamped; `across` is L11 * dx.
-template <typename T>
-A3D_FN T exponent_at(T across, T shift, T level) {
-  const T u = across + shift;
-  return level - u * u;
+// lowest is log2(alpha_min).
+template <typename T, typename S>
+A3D_FN Geometry<T> make_geometry(const Splat<T>& s, S alpha_min, S lowest) {
+  using std::log2, std::sqrt;
+  const T zero(0), factor = T(S(kHalfLog2E)), a = s.conic[0];
+  const T det = exact_determinant(s.conic[0], s.conic[1], s.conic[2]);
+  Geometry<T> g;
+  g.mean_x = s.mean_x, g.mean_y = s.mean_y;
+  g.l11 = sqrt(a * factor);
+  g.l21 = s.conic[1] * factor / g.l11;
+  g.l22 = sqrt(det / a * factor);
+  g.level = log2(s.opacity);
+  const T reach = sqrt(max(g.level - T(lowest), zero));
+  g.reach_y = reach / g.l22;
+  g.widest = -g.l21 * g.reach_y / sqrt(g.l21 * g.l21 + g.l22 * g.l22);
+  const T all = s.mean_x + s.mean_y + s.depth + g.l11 + g.l21 + g.l22 + g.level + g.reach_y + g.widest;
+  const auto drawn = (s.radius_x > zero) & (s.radius_y > zero) & (a > zero) & (det > zero) & (s.opacity >= T(alpha_min)) &
+                     (all - all == zero);
+  g.reach_y = select(drawn, g.reach_y, zero);
+  return g;
 }
+
+// log2 of alpha, before it is clamped.
+template <typename T>
+A3D_FN T exponent_at(T level, T u, T v) { return level - u * u - v * v; }
 
 // The gradient of alpha. `light` is the sum over the channels of gradient * value, `behind` the same sum over what lies
 // behind, weighted, with what the background and the alpha of the pixel add.
@@ -69,26 +74,27 @@ A3D_FN T alpha_gradient(T transmittance, T light, T behind, T inverse_passed) {
   return transmittance * light - behind * inverse_passed;
 }
 
-// Gradients of centre, conic and opacity from the moments.
+// Gradients of centre, conic and opacity from the moments. dq/dmean = -(l11 u, l21 u + l22 v) in natural units, and the
+// conic has the moments of dx dx, dx dy and dy dy, where dy = v / l22 and dx = (u - l21 dy) / l11.
 template <typename T>
-A3D_FN void geometry_gradient(const T* conic, T opacity, const T* moments, T* grad_mean, T* grad_conic, T* grad_opacity) {
-  grad_mean[0] = -(conic[0] * moments[kSumX] + conic[1] * moments[kSumY]);
-  grad_mean[1] = -(conic[1] * moments[kSumX] + conic[2] * moments[kSumY]);
-  grad_conic[0] = T(0.5) * moments[kSumXX];
-  grad_conic[1] = moments[kSumXY];
-  grad_conic[2] = T(0.5) * moments[kSumYY];
-  *grad_opacity = opacity > 0 ? -moments[kSum] / opacity : T(0);
+A3D_FN void geometry_gradient(const Geometry<T>& g, T opacity, const T* moments, T* grad_mean, T* grad_conic, T* grad_opacity) {
+  const T natural = T(1 / kHalfLog2E), i1 = 1 / g.l11, i2 = 1 / g.l22, slant = g.l21 * i2;
+  grad_mean[0] = -natural * g.l11 * moments[kSumU];
+  grad_mean[1] = -natural * (g.l21 * moments[kSumU] + g.l22 * moments[kSumV]);
+  grad_conic[0] = T(0.5) * i1 * i1 * (moments[kSumUU] - slant * (2 * moments[kSumUV] - slant * moments[kSumVV]));
+  grad_conic[1] = i1 * i2 * (moments[kSumUV] - slant * moments[kSumVV]);
+  grad_conic[2] = T(0.5) * i2 * i2 * moments[kSumVV];
+  *grad_opacity = -moments[kSum] / opacity;
 }
 
 // --- one pixel, as the scalar schedules walk it ----------------------------------------------------------------------
-template <typename T> struct Shade { T alpha, exponent; bool blends, clamped; };
+template <typename T> struct Shade { T alpha, u, v; bool blends, clamped; };
 
 template <typename T>
-A3D_FN Shade<T> shade_at(const T* record, T px, T py, T alpha_max, T lowest_exponent) {
-  const Row<T> row = row_of(record, py - record[kMeanY]);
-  const T exponent = exponent_at(record[kL11] * (px - record[kMeanX]), row.shift, row.level);
-  const T alpha = std::exp2(exponent);
-  return {alpha < alpha_max ? alpha : alpha_max, exponent, exponent >= lowest_exponent, alpha > alpha_max};
+A3D_FN Shade<T> shade_at(const Geometry<T>& g, T px, T py, T alpha_max, T lowest) {
+  const T dy = py - g.mean_y, u = g.l11 * (px - g.mean_x) + g.l21 * dy, v = g.l22 * dy;
+  const T exponent = exponent_at(g.level, u, v), alpha = std::exp2(exponent);
+  return {alpha < alpha_max ? alpha : alpha_max, u, v, exponent >= lowest, alpha > alpha_max};
 }
 
 // The gradients of one pixel's outputs: expected depth = (sum of weight * depth) / alpha is undone here.
@@ -100,8 +106,7 @@ struct PixelGradient {
 
 template <typename T>
 A3D_FN PixelGradient<T> pixel_gradient(T transmittance, T alpha, T depth, T grad_alpha, T grad_depth, T background_light) {
-  const bool empty = !(alpha > 0);
-  const T grad_sum = empty ? T(0) : grad_depth / alpha;
-  return {transmittance * (background_light - (grad_alpha - (empty ? T(0) : grad_sum * depth))), grad_sum};
+  const T grad_sum = select(alpha > T(0), grad_depth / alpha, T(0));
+  return {transmittance * (background_light - (grad_alpha - grad_sum * depth)), grad_sum};
 }
 }  // namespace asset3d::gaussian

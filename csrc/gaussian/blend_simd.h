@@ -11,7 +11,7 @@ struct TileWork {
   int64_t tile, first, last;
 };
 // The memory that a tile needs, in floats.
-constexpr int64_t scratch_size(int64_t n_values) { return (2 * n_values + 4) * kTile * kTile; }
+constexpr int64_t scratch_size(int64_t n_values) { return (n_values + 4) * kTile * kTile + 16 * n_values; }
 
 A3D_PER_ISA(void blend_tile(const BlendArgs<float>& a, const TileWork& work, float* scratch))
 A3D_PER_ISA(void blend_tile_backward(const BlendBackwardArgs<float>& a, const TileWork& work, float* scratch))

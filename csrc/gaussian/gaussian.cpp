@@ -1,10 +1,12 @@
 // Gaussian splatting: schemas, checks, outputs, device choice. The only file of this folder that knows torch tensors.
 #include <torch/csrc/stable/library.h>
 #include <torch/csrc/stable/ops.h>
+#include <atomic>
 #include <optional>
 #include <tuple>
 #include "../common/dispatch.h"
 #include "../common/host_values.h"
+#include "../common/parallel.h"
 #include "blend_math.h"
 #include "gaussian.h"
 #include "tiles_cpu.h"
@@ -127,10 +129,10 @@ void check_budget(int64_t total, int64_t budget, int64_t largest, int64_t at, in
                   "Gaussians, render fewer images at once, or raise the limit");
 }
 
-std::tuple<Tensor, Tensor, Tensor> tiles(
+std::tuple<Tensor, Tensor, Tensor, Tensor> tiles(
     const Tensor& means_2d, const Tensor& conics, const Tensor& opacities, const Tensor& depths, const Tensor& radii,
     int64_t height, int64_t width, double alpha_min, int64_t max_intersections) {
-  Tensor entries, tile_first, slot_first;
+  Tensor geometry = new_empty(means_2d, {means_2d.size(0), means_2d.size(1), kGeometry}), entries, tile_first, slot_first;
   for_float_dtype(means_2d, [&]<typename T>(T) {
     const Splats<T> splats = make_splats<T>(means_2d, conics, opacities, depths, radii, height, width, alpha_min);
     tile_first = new_empty(means_2d, {splats.n_images * splats.size.tiles() + 1}, ScalarType::Long);
@@ -139,14 +141,14 @@ std::tuple<Tensor, Tensor, Tensor> tiles(
     STD_TORCH_CHECK(false, "not there yet");
 #else
     STD_TORCH_CHECK(means_2d.is_cpu(), "blend_gaussians runs on the CPU only");
-    const TileLists<T> lists(splats, max_intersections);
+    TileLists<T> lists(splats, max_intersections, geometry.mutable_data_ptr<T>());
     check_budget(lists.total, max_intersections, lists.largest, lists.largest_at, splats.n, sizeof(T));
     entries = new_empty(means_2d, {lists.total, 2}, ScalarType::Int);
     lists.write(slot_first.mutable_data_ptr<int64_t>(), tile_first.mutable_data_ptr<int64_t>(),
                 reinterpret_cast<Entry*>(entries.mutable_data_ptr<int32_t>()));
 #endif
   });
-  return {entries, tile_first, slot_first};
+  return {geometry, entries, tile_first, slot_first};
 }
 
 // --- blending --------------------------------------------------------------------------------------------------------
@@ -163,28 +165,38 @@ void check_lists(const Tensor& entries, const Tensor& tile_first, const Tensor& 
   if (!entries.is_cpu()) return;
   const int64_t total = entries.size(0);
   const Entry* entry = reinterpret_cast<const Entry*>(entries.const_data_ptr<int32_t>());
-  uint32_t bad = 0;
-  for (int64_t i = 0; i < total; ++i)
-    bad |= uint32_t(uint32_t(entry[i].gaussian) >= uint64_t(n)) | uint32_t(uint32_t(entry[i].slot) >= uint64_t(total));
-  const auto rises = [&](const Tensor& t) {
+  std::atomic<bool> bad{false};
+  parallel_for(0, total, 1 << 15, [&](int64_t begin, int64_t end) {
+    uint32_t outside = 0;
+    for (int64_t i = begin; i < end; ++i)
+      outside |= uint32_t(uint32_t(entry[i].gaussian) >= uint32_t(n)) | uint32_t(uint32_t(entry[i].slot) >= uint32_t(total));
+    if (outside) bad = true;
+  });
+  const auto check_rising = [&](const Tensor& t) {
     const int64_t *first = t.const_data_ptr<int64_t>(), count = t.numel();
-    bool ok = first[0] == 0 && first[count - 1] == total;
-    for (int64_t i = 1; i < count; ++i) ok &= first[i - 1] <= first[i];
-    return ok;
+    if (first[0] != 0 || first[count - 1] != total) bad = true;
+    parallel_for(1, count, 1 << 15, [&](int64_t begin, int64_t end) {
+      bool ok = true;
+      for (int64_t i = begin; i < end; ++i) ok &= first[i - 1] <= first[i];
+      if (!ok) bad = true;
+    });
   };
-  STD_TORCH_CHECK(!bad && rises(tile_first) && rises(slot_first), "the lists of tiles are not those of these Gaussians");
+  check_rising(tile_first);
+  check_rising(slot_first);
+  STD_TORCH_CHECK(!bad, "the lists of tiles are not those of these Gaussians");
 }
 
 template <typename T>
 BlendArgs<T> make_blend(const Splats<T>& splats, const Tensor& like, const Tensor& colors,
-                        const std::optional<Tensor>& background, const Tensor& entries, const Tensor& tile_first,
-                        const Tensor& slot_first, const Look& look) {
+                        const std::optional<Tensor>& background, const Tensor& geometry, const Tensor& entries,
+                        const Tensor& tile_first, const Tensor& slot_first, const Look& look) {
   BlendArgs<T> a{};
   a.splats = splats;
   a.shared_colors = colors.dim() == 2;
   a.n_channels = colors.size(colors.dim() - 1);
   a.colors = input<T>("colors", colors, like, (a.shared_colors ? splats.n : splats.n * splats.n_images) * a.n_channels);
   if (background) a.background = input<T>("background", *background, like, a.n_channels);
+  a.geometry = input<T>("geometry", geometry, like, splats.n * splats.n_images * kGeometry);
   check_lists(entries, tile_first, slot_first, splats.n, splats.n_images, splats.size.tiles());
   a.entries = reinterpret_cast<const Entry*>(entries.const_data_ptr<int32_t>());
   a.tile_first = tile_first.const_data_ptr<int64_t>(), a.slot_first = slot_first.const_data_ptr<int64_t>();
@@ -201,8 +213,8 @@ Tensor make_records(const Tensor& like, BlendArgs<T>& a) {
 }
 
 FiveTensors blend(const Tensor& means_2d, const Tensor& conics, const Tensor& opacities, const Tensor& depths,
-                  const Tensor& colors, std::optional<Tensor> background, const Tensor& radii, const Tensor& entries,
-                  const Tensor& tile_first, const Tensor& slot_first, int64_t height, int64_t width, double alpha_max,
+                  const Tensor& colors, std::optional<Tensor> background, const Tensor& radii, const Tensor& geometry,
+                  const Tensor& entries, const Tensor& tile_first, const Tensor& slot_first, int64_t height, int64_t width, double alpha_max,
                   double alpha_min, double stop_transmittance) {
   const int64_t b = means_2d.size(0), channels = colors.size(colors.dim() - 1);
   Tensor color = new_empty(means_2d, {b, height, width, channels}), alpha = new_empty(means_2d, {b, height, width, 1}),
@@ -212,7 +224,7 @@ FiveTensors blend(const Tensor& means_2d, const Tensor& conics, const Tensor& op
     refuse_non_finite<T>("blend_gaussians", "colors", colors);
     if (background) refuse_non_finite<T>("blend_gaussians", "background", *background);
     const Splats<T> splats = make_splats<T>(means_2d, conics, opacities, depths, radii, height, width, alpha_min);
-    BlendArgs<T> args = make_blend<T>(splats, means_2d, colors, background, entries, tile_first, slot_first,
+    BlendArgs<T> args = make_blend<T>(splats, means_2d, colors, background, geometry, entries, tile_first, slot_first,
                                       {height, width, alpha_max, alpha_min, stop_transmittance});
     const Tensor records = make_records(means_2d, args);
     args.color = color.mutable_data_ptr<T>(), args.alpha = alpha.mutable_data_ptr<T>();
@@ -226,7 +238,7 @@ FiveTensors blend(const Tensor& means_2d, const Tensor& conics, const Tensor& op
 std::tuple<Tensor, Tensor, Tensor, Tensor, Tensor, Tensor> blend_backward(
     const Tensor& grad_color, const Tensor& grad_alpha, const Tensor& grad_depth, const Tensor& means_2d,
     const Tensor& conics, const Tensor& opacities, const Tensor& depths, const Tensor& colors,
-    std::optional<Tensor> background, const Tensor& radii, const Tensor& entries, const Tensor& tile_first,
+    std::optional<Tensor> background, const Tensor& radii, const Tensor& geometry, const Tensor& entries, const Tensor& tile_first,
     const Tensor& slot_first, const Tensor& alpha, const Tensor& depth, const Tensor& transmittance, const Tensor& last,
     int64_t height, int64_t width, double alpha_max, double alpha_min, double stop_transmittance) {
   const int64_t b = means_2d.size(0), n = means_2d.size(1), channels = colors.size(colors.dim() - 1);
@@ -236,7 +248,7 @@ std::tuple<Tensor, Tensor, Tensor, Tensor, Tensor, Tensor> blend_backward(
   for_float_dtype(means_2d, [&]<typename T>(T) {
     const Splats<T> splats = make_splats<T>(means_2d, conics, opacities, depths, radii, height, width, alpha_min);
     BlendBackwardArgs<T> args{};
-    args.forward = make_blend<T>(splats, means_2d, colors, background, entries, tile_first, slot_first,
+    args.forward = make_blend<T>(splats, means_2d, colors, background, geometry, entries, tile_first, slot_first,
                                  {height, width, alpha_max, alpha_min, stop_transmittance});
     BlendArgs<T>& f = args.forward;
     const Tensor records = make_records(means_2d, f);
@@ -267,14 +279,14 @@ STABLE_TORCH_LIBRARY_FRAGMENT(A3D_LIBRARY, m) {
                  "bool normalize_quats, bool antialiased"
 #define A3D_LOOK "int height, int width, float alpha_max, float alpha_min, float stop_transmittance"
 #define A3D_SPLATS "Tensor means_2d, Tensor conics, Tensor opacities, Tensor depths, Tensor colors, Tensor? background, " \
-                   "Tensor radii, Tensor entries, Tensor tile_first, Tensor slot_first"
+                   "Tensor radii, Tensor geometry, Tensor entries, Tensor tile_first, Tensor slot_first"
   m.def("gaussian_project(Tensor means, Tensor quats, Tensor scales, Tensor opacities, Tensor world_to_camera, "
         "Tensor intrinsics, " A3D_LENS ") -> (Tensor, Tensor, Tensor, Tensor, Tensor)");
   m.def("gaussian_project_backward(Tensor grad_means_2d, Tensor grad_conics, Tensor grad_depths, Tensor grad_opacities, "
         "Tensor means, Tensor quats, Tensor scales, Tensor opacities, Tensor world_to_camera, Tensor intrinsics, "
         "Tensor radii, " A3D_LENS ") -> (Tensor, Tensor, Tensor, Tensor)");
   m.def("gaussian_tiles(Tensor means_2d, Tensor conics, Tensor opacities, Tensor depths, Tensor radii, int height, "
-        "int width, float alpha_min, int max_intersections) -> (Tensor, Tensor, Tensor)");
+        "int width, float alpha_min, int max_intersections) -> (Tensor, Tensor, Tensor, Tensor)");
   m.def("gaussian_blend(" A3D_SPLATS ", " A3D_LOOK ") -> (Tensor, Tensor, Tensor, Tensor, Tensor)");
   m.def("gaussian_blend_backward(Tensor grad_color, Tensor grad_alpha, Tensor grad_depth, " A3D_SPLATS ", Tensor alpha, "
         "Tensor depth, Tensor transmittance, Tensor last, " A3D_LOOK ") -> (Tensor, Tensor, Tensor, Tensor, Tensor, Tensor)");

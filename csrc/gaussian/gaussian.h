@@ -5,7 +5,16 @@
 #include "../common/macros.h"
 
 namespace asset3d::gaussian {
+// Of numbers; vectors of lanes bring their own.
+A3D_FN float select(bool m, float yes, float no) { return m ? yes : no; }
+A3D_FN double select(bool m, double yes, double no) { return m ? yes : no; }
+A3D_FN float max(float a, float b) { return a > b ? a : b; }
+A3D_FN double max(double a, double b) { return a > b ? a : b; }
+A3D_FN float min(float a, float b) { return a < b ? a : b; }
+A3D_FN double min(double a, double b) { return a < b ? a : b; }
+
 constexpr int kTile = 16;  // pixels along each side of a tile
+constexpr int kBlock = 4;  // and of a block of a tile
 
 struct ImageSize {
   int32_t width, height;
@@ -50,6 +59,7 @@ struct BlendArgs {
   Splats<T> splats;
   const T* colors;            // (B, N, C), or (N, C) where shared_colors
   const T* background;        // (C) or null
+  const T* geometry;          // (B * N, kGeometry)
   const Entry* entries;       // (I)
   const int64_t* tile_first;  // (B * tiles + 1): where the entries of each tile start
   const int64_t* slot_first;  // (B * N + 1): where the slots of each Gaussian start
@@ -58,7 +68,7 @@ struct BlendArgs {
   T alpha_max, stop_transmittance;
   T *color, *alpha, *depth;   // (B, H, W, C) (B, H, W) (B, H, W)
   T* transmittance;           // (B, H, W): what is left of the light behind
-  int32_t* last;              // (B, H, W): entries of its tile up to the last one that the pixel shows
+  int32_t* last;              // (B, H, W): entries of its tile before the one at which the pixel stopped
   T* records;                 // (B * N, record_stride(C)), to work in; see blend_math.h
 };
 

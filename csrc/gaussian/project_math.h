@@ -10,9 +10,6 @@
 #include "gaussian.h"
 
 namespace asset3d::gaussian {
-A3D_FN float select(bool m, float yes, float no) { return m ? yes : no; }
-A3D_FN double select(bool m, double yes, double no) { return m ? yes : no; }
-
 constexpr double kLog2E = 1.4426950408889634;  // log2(e)
 constexpr double kAbsurd = 1e7;                // pixels: what reaches farther is not drawn
 
@@ -98,7 +95,7 @@ struct Projection {
 
 template <typename T, typename S>
 A3D_FN Projection<T> project(const View<S>& v, const Gaussian<T>& g) {
-  using std::max, std::min, std::sqrt;
+  using std::sqrt;
   Projection<T> p;
   const T norm = sqrt(g.quat[0] * g.quat[0] + g.quat[1] * g.quat[1] + g.quat[2] * g.quat[2] + g.quat[3] * g.quat[3]);
   p.inverse_norm = v.normalize_quats ? T(1) / norm : T(1);
@@ -140,7 +137,7 @@ template <typename T> A3D_FN auto is_finite(T x) { return x - x == T(0); }
 // The outputs; all zero where it is culled.
 template <typename T, typename S>
 A3D_FN Projected<T> outputs_of(const View<S>& v, const Gaussian<T>& g, const Projection<T>& p) {
-  using std::log2, std::max, std::sqrt;
+  using std::log2, std::sqrt;
   Projected<T> o;
   o.mean_x = T(v.fx) * p.x * p.inverse_z + T(v.cx);
   o.mean_y = T(v.fy) * p.y * p.inverse_z + T(v.cy);
@@ -182,7 +179,6 @@ struct GaussianGradient {
 template <typename T, typename S>
 A3D_FN void covariance_backward(const View<S>& v, const Projection<T>& p, const Projected<T>& out, T grad_kept,
                                 Vec3<T>& grad_m0, Vec3<T>& grad_m1) {
-  using std::max;
   const T inverse = p.inverse_determinant, two(2);
   T grad_determinant = -(out.conic[0] * p.cov_yy - out.conic[1] * p.cov_xy + out.conic[2] * p.cov_xx) * inverse * inverse;
   T grad_undilated(0);
