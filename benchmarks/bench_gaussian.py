@@ -21,8 +21,8 @@ class Scene(ctypes.Structure):
 
 
 class Camera(ctypes.Structure):
-    _fields_ = [("m", ctypes.c_float * 16), ("k", ctypes.c_float * 4), ("width", ctypes.c_int), ("height", ctypes.c_int),
-                ("tight", ctypes.c_int)]
+    _fields_ = [("m", ctypes.c_float * 16), ("k", ctypes.c_float * 4),
+                *((name, ctypes.c_int) for name in ("width", "height", "tight"))]
 
 
 class ScalarSplatter:
@@ -35,8 +35,8 @@ class ScalarSplatter:
         with tempfile.TemporaryDirectory() as folder:
             library = Path(folder) / "scalar_splatter.so"
             source = Path(__file__).with_name("scalar_splatter.cpp")
-            subprocess.run([compiler, "-O3", "-std=c++17", "-fno-math-errno", "-shared", "-fPIC", source, "-o", library],
-                           check=True)
+            flags = ["-O3", "-std=c++17", "-fno-math-errno", "-shared", "-fPIC"]
+            subprocess.run([compiler, *flags, source, "-o", library], check=True)
             self.library = ctypes.CDLL(str(library))
         self.library.splat_forward.restype = ctypes.c_int64
         self.tensors = [scene[name].detach().contiguous() for name in FIELDS]

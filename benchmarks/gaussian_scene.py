@@ -9,8 +9,8 @@ from asset3d.scene.camera import orbit
 def gaussian_scene(n: int = 100_000, resolution: int = 512, channels: int = 3, seed: int = 0) -> dict:
     """Arguments of `rasterize_gaussians`. With the defaults about 4.6 million (Gaussian, pixel) pairs are blended.
 
-    Centres fill the object's ball; sizes are log-normal around 0.8 of a pixel, the axes differ by up to a few times, and
-    half of the opacities are above 0.5. The camera is that of the scoring rig.
+    Centres fill the object's ball; sizes are log-normal around 0.8 of a pixel, the axes differ by up to a few times,
+    and half of the opacities are above 0.5. The camera is that of the scoring rig.
     """
     generator = torch.Generator().manual_seed(seed)
     normal = lambda *shape: torch.randn(*shape, generator=generator)

@@ -173,7 +173,8 @@ def test_screen_space_gradient():
 
 def one(conic=(0.5, 0.0, 0.5), opacity=0.8, depth=2.0, at=(8.5, 4.5), color=(1.0, 0.5, 0.0), dtype=torch.float64):
     values = [[at]], [[conic]], [[depth]], [[opacity]], [[(20.0, 20.0)]]
-    return ProjectedGaussians(*(torch.tensor(value, dtype=dtype) for value in values)), torch.tensor([color], dtype=dtype)
+    tensors = (torch.tensor(value, dtype=dtype) for value in values)
+    return ProjectedGaussians(*tensors), torch.tensor([color], dtype=dtype)
 
 
 def test_one_gaussian_by_hand():
@@ -288,10 +289,10 @@ def test_absurd_gaussians_are_culled_and_counted(device, dtype, field, value):
         assert torch.equal(a[keep], b) and (a[11] == 0).all()
 
 
-@pytest.mark.parametrize("field, value", [("means_2d", float("nan")), ("means_2d", 1e30), ("conics", float("inf")),
-                                          ("conics", -1.0), ("conics", 0.0), ("conics", 1e-38), ("depths", float("nan")),
-                                          ("depths", -1.0), ("opacities", float("nan")), ("opacities", 1e30),
-                                          ("radii", -1.0), ("radii", float("nan"))])
+@pytest.mark.parametrize("field, value", [
+    ("means_2d", float("nan")), ("means_2d", 1e30), ("conics", float("inf")), ("conics", -1.0), ("conics", 0.0),
+    ("conics", 1e-38), ("depths", float("nan")), ("depths", -1.0), ("opacities", float("nan")), ("opacities", 1e30),
+    ("radii", -1.0), ("radii", float("nan"))])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 def test_any_projected_values_are_safe(field, value, dtype):
     s = scene(dtype=dtype)
@@ -316,8 +317,9 @@ def test_culling_by_place():
 
 def test_too_many_intersections():
     s = scene(n=300, resolution=(64, 64), sigma=1.0)
-    with pytest.raises(TooManyIntersections, match=r"intersections of Gaussians and tiles exceed `max_intersections` = 100 "
-                       r"\(they take about \d+ bytes.*the largest is Gaussian \d+ of image [01] with \d+ tiles") as caught:
+    message = (r"intersections of Gaussians and tiles exceed `max_intersections` = 100 \(they take about \d+ bytes.*"
+               r"the largest is Gaussian \d+ of image [01] with \d+ tiles")
+    with pytest.raises(TooManyIntersections, match=message) as caught:
         rasterize_gaussians(*s, max_intersections=100)
     exact = caught.value.count
     assert caught.value.limit == 100 and caught.value.n_bytes > 100 * exact and exact > 1000
@@ -364,7 +366,8 @@ def test_empty(device):
     s = scene(n=0, device=device).leaves()
     light = background_of(s)
     images = rasterize_gaussians(*s, background=light)
-    assert torch.equal(images.color, light.expand(2, 23, 37, 3)) and (images.alpha == 0).all() and (images.depth == 0).all()
+    assert torch.equal(images.color, light.expand(2, 23, 37, 3))
+    assert (images.alpha == 0).all() and (images.depth == 0).all()
     (grad,) = torch.autograd.grad(images.color.sum(), light)
     assert grad.tolist() == [2 * 23 * 37] * 3
     none = s._replace(world_to_camera=s.world_to_camera[:0], intrinsics=s.intrinsics[:0])
@@ -395,10 +398,12 @@ def test_projection_reference_agrees_where_nothing_is_drawn():
     ({"scales": torch.zeros(40, 3).float()}, TypeError, "`scales` is torch.float32 but `means` is torch.float64"),
     ({"opacities": torch.zeros(40, 1).double()}, ValueError, r"`opacities` must have shape \(N\), got \(40, 1\)"),
     ({"colors": torch.zeros(3, 40, 3).double()}, ValueError, r"`colors` must have shape \(B, N, C\) where B=2"),
-    ({"world_to_camera": torch.zeros(1, 4, 4).double()}, ValueError, r"`intrinsics` must have shape \(B, 4\) where B=1"),
+    ({"world_to_camera": torch.zeros(1, 4, 4).double()}, ValueError,
+     r"`intrinsics` must have shape \(B, 4\) where B=1"),
     ({"world_to_camera": torch.full((2, 4, 4), torch.nan).double()}, RuntimeError,
      "`world_to_camera` has a value that is not finite"),
-    ({"intrinsics": torch.full((2, 4), torch.inf).double()}, RuntimeError, "`intrinsics` has a value that is not finite"),
+    ({"intrinsics": torch.full((2, 4), torch.inf).double()}, RuntimeError,
+     "`intrinsics` has a value that is not finite"),
     ({"colors": torch.full((40, 3), torch.nan).double()}, RuntimeError, "`colors` has a value that is not finite"),
     ({"resolution": (0, 5)}, ValueError, r"`resolution` must be rows and columns in 1..2\^20, got \(0, 5\)"),
     ({"background": torch.zeros(4).double()}, ValueError, r"`background` must have shape \(C\) where C=3"),
