@@ -1,12 +1,15 @@
 """result/manifest.json: what a result was made of. No times, no folders of this machine: it repeats to the byte."""
+import hashlib
+import os
 import platform
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 from asset3d import __version__
 from asset3d.recipe import Recipe
+from asset3d.registry import component
 from asset3d.workspace import tree_hash
 
 PACKAGES = ("torch", "numpy", "pydantic", "safetensors", "trimesh", "xatlas", "pillow", "scipy",
@@ -16,25 +19,38 @@ NOT_HASHED = ("manifest.json", "report.html", "turntable.mp4")
 """Files of the result folder that are written after the manifest; the report tells times, and differs between runs."""
 
 
-def input_paths(recipe: Recipe) -> Iterator[tuple[str, Path]]:
-    """(STAGE_NAME.field, path) of every file or folder that a recipe reads."""
+def input_hashes(recipe: Recipe, run_folder: Path, between: Callable[[], None]) -> dict[str, dict[str, str]]:
+    """Name and SHA-256 of every input, by STAGE_NAME.field.
+
+    Of an input that a stage knows to stand for certain files, those are hashed; else the file, or the whole folder but
+    for a run folder inside it. `between` is called before every file and may raise, to stop.
+    """
+    out = {}
     for stage in recipe.stage:
-        yield from _paths(stage.model_dump(), stage.name)
+        files = component("stage", stage.type).files_of(stage)
+        for field, path in _paths(stage.model_dump()):
+            sha256 = (_files_hash(files[field], path, between) if field in files else
+                      tree_hash(path, skip=run_folder, between=between))
+            out[f"{stage.name}.{field}"] = {"name": path.name, "sha256": sha256}
+    return out
 
 
-def _paths(value: Any, name: str) -> Iterator[tuple[str, Path]]:
+def _paths(value: Any, name: str = "") -> Iterator[tuple[str, Path]]:
+    """(field, path) of every path in a config; of nested ones with dots between."""
     if isinstance(value, Path):
         yield name, value
     items = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, (list, tuple)) else ()
     for key, item in items:
-        yield from _paths(item, f"{name}.{key}")
+        yield from _paths(item, f"{name}.{key}" if name else str(key))
 
 
-def input_hashes(recipe: Recipe, run_folder: Path, between: Callable[[], None]) -> dict[str, dict[str, str]]:
-    """Name and SHA-256 of every input; a run folder inside an input folder does not count. `between` is called before
-    every file and may raise, to stop."""
-    return {name: {"name": path.name, "sha256": tree_hash(path, skip=run_folder, between=between)}
-            for name, path in input_paths(recipe)}
+def _files_hash(files: Iterable[Path], path: Path, between: Callable[[], None]) -> str:
+    """SHA-256 of the names, as seen from a path, and the contents of files."""
+    start, digest = path if path.is_dir() else path.parent, hashlib.sha256()
+    hashes = {Path(os.path.relpath(file, start)).as_posix(): tree_hash(file, between=between) for file in files}
+    for name in sorted(hashes):
+        digest.update(f"{name}\0{hashes[name]}\n".encode(errors="replace"))
+    return digest.hexdigest()
 
 
 def manifest(recipe: Recipe, inputs: dict, told: dict, result: Path) -> dict:

@@ -35,26 +35,35 @@ def find_model(path: Path) -> Path | None:
     return None
 
 
-def read_colmap(path: Path) -> tuple[list[Photo], np.ndarray]:
+def model_files(path: Path) -> list[Path]:
+    """The files that `read_colmap` reads: cameras, images and, where there is one, the file of points."""
+    model = find_model(path)
+    suffix = ".bin" if (model / "cameras.bin").is_file() and (model / "images.bin").is_file() else ".txt"
+    files = [model / f"{name}{suffix}" for name in ("cameras", "images", "points3D")]
+    return files if files[2].is_file() else files[:2]
+
+
+def read_colmap(path: Path, with_points: bool = True) -> tuple[list[Photo], np.ndarray]:
     """The photos of a COLMAP model, sorted by name, and its sparse points (N, 3).
 
     Args:
         path: The folder of the view set (with `images` and `sparse/0`), or of the model itself.
+        with_points: Without them, which take long to read, there are none.
 
     Raises:
         InputError: A file is damaged, a camera model unknown, or an image missing.
     """
     model = find_model(path)
-    suffix = ".bin" if (model / "cameras.bin").is_file() and (model / "images.bin").is_file() else ".txt"
-    binary = suffix == ".bin"
-    lenses = (_binary_cameras if binary else _text_cameras)(model / f"cameras{suffix}")
-    poses = (_binary_images if binary else _text_images)(model / f"images{suffix}")
-    points = model / f"points3D{suffix}"
-    sparse = (_binary_points if binary else _text_points)(points) if points.is_file() else np.zeros((0, 3))
+    cameras, images, *points = model_files(path)
+    binary = cameras.suffix == ".bin"
+    lenses = (_binary_cameras if binary else _text_cameras)(cameras)
+    poses = (_binary_images if binary else _text_images)(images)
+    read_points = _binary_points if binary else _text_points
+    sparse = read_points(points[0]) if points and with_points else np.zeros((0, 3))
     if not poses:
         raise InputError(f"{model}: the model has no images; give a reconstruction that registered some")
     folder = _images_folder(path, model)
-    photos = [_photo(folder, model / f"images{suffix}", lenses, *pose) for pose in poses]
+    photos = [_photo(folder, images, lenses, *pose) for pose in poses]
     return sorted(photos, key=lambda photo: photo.name), sparse
 
 

@@ -10,7 +10,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from asset3d.errors import InputError
-from asset3d.scene._colmap import find_model, read_colmap
+from asset3d.scene._colmap import find_model, model_files, read_colmap
 from asset3d.scene._consistency import contradicting
 from asset3d.scene._fit import hull_box, points_box
 from asset3d.scene._lens import Lens
@@ -203,7 +203,23 @@ def _surface(path: Path) -> Path | None:
     return surface
 
 
-def _photos(path: Path) -> tuple[list[Photo], np.ndarray | None, str]:
+def view_set_files(path: Path, *, masks: Path | None = None, cutout: str = "auto") -> list[Path]:
+    """Every file that `load_view_set` reads, found without decoding a photo: cameras, photos, masks, the true surface.
+
+    Raises:
+        InputError: As `load_view_set`, for what the camera files say and for files that are missing.
+    """
+    path = Path(path)
+    photos, _, _ = _photos(path, with_points=False)
+    cameras = [path] if path.is_file() else [file for file, _ in split_files(path)] or model_files(path)
+    found = _masks(path, masks, photos) if cutout in ("auto", "masks") else []
+    maps = [file for photo in photos for file in (photo.maps.depth, photo.maps.normal)]
+    surface = (path if path.is_dir() else path.parent) / SURFACE
+    files = {*cameras, *(photo.image for photo in photos), *found, *maps, surface} - {None}
+    return sorted(file for file in files if is_file(file))
+
+
+def _photos(path: Path, with_points: bool = True) -> tuple[list[Photo], np.ndarray | None, str]:
     """The photos of a view set, its sparse points (N, 3) where the format has them, and its up axis."""
     if not path.exists():
         raise InputError(f"{path}: does not exist; give the folder of a view set")
@@ -211,7 +227,7 @@ def _photos(path: Path) -> tuple[list[Photo], np.ndarray | None, str]:
         photos, up_axis = read_transforms(path)
         return photos, None, up_axis
     if find_model(path) is not None:
-        return *read_colmap(path), "y"  # COLMAP's worlds have no up axis; they are kept as they are
+        return *read_colmap(path, with_points), "y"  # COLMAP's worlds have no up axis; they are kept as they are
     raise InputError(f"{path}: is no view set: it has neither transforms.json, nor transforms_train.json, nor a COLMAP "
                      "model (`sparse/0` beside `images`); photos without cameras need COLMAP first")
 

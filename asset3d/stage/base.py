@@ -91,6 +91,16 @@ class Stage(ABC):
         (a missing package, a model that is not there). Must be fast and write nothing."""
 
     @classmethod
+    def files_of(cls, config) -> Mapping[str, Iterable[Path]]:
+        """By field, the files that a path in the config stands for, where a stage reads others than that file, or not
+        all of that folder. A run is continued only when they are what they were when it began.
+
+        Raises:
+            InputError: What they are cannot be told.
+        """
+        return {}
+
+    @classmethod
     def gives_of(cls, config, given: Mapping[str, tuple[str, ...] | None]) -> dict[str, tuple[str, ...] | None]:
         """What is known before a run about artifacts written, by name: maps of views, what a representation can be
         drawn by. `given` says the same of artifacts read. What is not named is unknown."""

@@ -1,12 +1,13 @@
 """The first stage of a reconstruction: posed photos, cut out, undistorted, and moved into the inside frame."""
 from collections.abc import Mapping
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import Field
 
 from asset3d.registry import InputPath, register
-from asset3d.scene.views import ViewSet, load_view_set
+from asset3d.scene.views import ViewSet, load_view_set, view_set_files
 from asset3d.stage.base import Stage, StageConfig
 
 MAX_NOTES = 5
@@ -38,6 +39,12 @@ class LoadViews(Stage):
     """Reads the view set at `views`; takes no steps."""
 
     writes = ("views",)
+
+    @classmethod
+    def files_of(cls, config) -> dict[str, list[Path]]:
+        files = view_set_files(config.views, masks=config.masks, cutout=config.cutout)
+        masks = [file for file in files if config.masks in file.parents]
+        return {"views": [file for file in files if file not in masks], "masks": masks}
 
     def start(self) -> int:
         c = self.config
