@@ -1,7 +1,8 @@
 """python -m asset3d.toybox output=DIR [seed=N] [count=K] [category=A,B] [size=256] [texture_size=1024] [shading=1]
 
 Writes K procedural objects, one folder each: asset.glb, caption.txt, object.json, input.png, input.json, and a view set
-of 48 training and 12 test views. Object k is that of the seed N + k; the same seed gives the same bytes.
+of 48 training and 12 test views. Object k is that of the seed N + k; the same seed gives the same bytes. The same
+command goes on where it was stopped.
 """
 import sys
 from difflib import get_close_matches
@@ -79,8 +80,11 @@ def main(arguments: list[str]) -> int:
     except Asset3DError as error:
         print(error, file=sys.stderr)
         return error.exit_code
+    except OSError as error:
+        print(f"toybox: {error}; finished objects are complete, and the same command goes on", file=sys.stderr)
+        return 1
     except KeyboardInterrupt:
-        print("toybox: interrupted; finished objects are complete", file=sys.stderr)
+        print("toybox: interrupted; finished objects are complete, and the same command goes on", file=sys.stderr)
         return 130
     return 0
 

@@ -37,6 +37,11 @@ def check_categories(names: tuple[str, ...]) -> tuple[str, ...]:
     return names
 
 
+def category_of(seed: int, categories: tuple[str, ...]) -> str:
+    """The category of a seed's object: consecutive seeds walk through them in turn."""
+    return categories[seed % len(categories)]
+
+
 def make_object(seed: int, categories: tuple[str, ...] = CATEGORIES, texture_size: int = 1024,
                 shading: float = 1.0) -> ToyObject:
     """The object of a seed, always the same one.
@@ -50,7 +55,7 @@ def make_object(seed: int, categories: tuple[str, ...] = CATEGORIES, texture_siz
     if seed < 0:
         raise InputError(f"toybox: seed must not be negative, got {seed}")
     categories = check_categories(tuple(categories))
-    category = categories[seed % len(categories)]
+    category = category_of(seed, categories)
     model = Model()
     caption = MAKERS[category](Draw(seed, CATEGORIES.index(category)), model)
     return ToyObject(category, seed, caption, model.mesh(texture_size, shading))

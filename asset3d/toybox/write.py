@@ -1,6 +1,5 @@
 """Folders of toybox objects: the asset, its caption, an input image, and a view set."""
 import json
-import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,8 +10,9 @@ from asset3d.scene.camera import orbit
 from asset3d.scene.image import save_png
 from asset3d.scene.mesh import Mesh
 from asset3d.scene.view_files import seen_points, write_split, write_surface_points
-from asset3d.toybox.catalog import CATEGORIES, VERSION, ToyObject, make_object
+from asset3d.toybox.catalog import CATEGORIES, VERSION, ToyObject, category_of, make_object
 from asset3d.toybox.render import render_maps
+from asset3d.workspace import TEMPORARY, atomic_folder
 
 INPUT_VIEW = {"azimuth": 0.0, "elevation": 10.0, "fov": 30.0, "distance": 2.6}
 
@@ -22,7 +22,7 @@ class Order:
     """What to write."""
 
     output: Path
-    """A folder that does not exist yet, or is empty."""
+    """A folder that does not exist yet, is empty, or holds what the same order has left when it was stopped."""
     seed: int = 0
     """Of the first object; the others count up."""
     count: int = 1
@@ -52,26 +52,51 @@ def write_view_set(mesh: Mesh, folder: Path, size: int = 256) -> None:
             write_surface_points(folder, *seen_points(maps["coordinate"], maps["normal"], maps["alpha"]))
 
 
-def write_object(toy: ToyObject, folder: Path, size: int = 256) -> None:
-    """Write everything about one object into a new folder, which appears when it is complete."""
-    unfinished = folder.with_name(f".{folder.name}.unfinished")
-    shutil.rmtree(unfinished, ignore_errors=True)
-    unfinished.mkdir(parents=True)
-    Gltf(GltfConfig()).export(toy.mesh, unfinished)
-    (unfinished / "caption.txt").write_text(toy.caption + "\n", encoding="utf-8")
-    record = {"generator": "asset3d.toybox", "version": VERSION, "category": toy.category, "seed": toy.seed}
-    (unfinished / "object.json").write_text(json.dumps(record, indent=1), encoding="utf-8")
-    write_input(toy.mesh, unfinished, size)
-    write_view_set(toy.mesh, unfinished, size)
-    unfinished.rename(folder)
+def write_object(toy: ToyObject, folder: Path, size: int, record: dict) -> None:
+    """Write everything about one object into a folder, which appears when it is complete; `record` is object.json."""
+    with atomic_folder(folder) as unfinished:
+        Gltf(GltfConfig()).export(toy.mesh, unfinished)
+        (unfinished / "caption.txt").write_text(toy.caption + "\n", encoding="utf-8")
+        (unfinished / "object.json").write_text(json.dumps(record, indent=1), encoding="utf-8")
+        write_input(toy.mesh, unfinished, size)
+        write_view_set(toy.mesh, unfinished, size)
 
 
-def check_output(output: Path) -> None:
-    """InputError unless the folder is missing or empty and can be written."""
+def _record(order: Order, seed: int) -> dict:
+    """All that decides the bytes of an object."""
+    return {"generator": "asset3d.toybox", "version": VERSION, "category": category_of(seed, order.category),
+            "seed": seed, "size": order.size, "texture_size": order.texture_size, "shading": order.shading}
+
+
+def _name(order: Order, seed: int) -> str:
+    return f"{seed:06d}_{category_of(seed, order.category)}"
+
+
+def _is_ours(entry: Path, order: Order) -> bool:
+    """Whether the same order, stopped before its end, left this behind."""
+    name = entry.name.removeprefix(TEMPORARY)
+    number = name.partition("_")[0]
+    if not (number.isascii() and number.isdecimal()) or len(number) > 16:
+        return False
+    seed = int(number)
+    if not order.seed <= seed < order.seed + order.count or name != _name(order, seed):
+        return False
+    if name != entry.name:  # half an object: a process was killed
+        return True
+    try:
+        return json.loads((entry / "object.json").read_text("utf-8")) == _record(order, seed)
+    except (OSError, ValueError):
+        return False
+
+
+def check_output(order: Order) -> None:
+    """InputError unless the folder can be written and holds nothing, or what the same order has left there."""
+    output = order.output
     if output.exists() and not output.is_dir():
         raise InputError(f"toybox: output: {output} is a file; name a folder")
-    if output.is_dir() and any(output.iterdir()):
-        raise InputError(f"toybox: output: {output} is not empty; name another folder")
+    if output.is_dir() and not all(_is_ours(entry, order) for entry in output.iterdir()):
+        raise InputError(f"toybox: output: {output} is not empty, and holds other things than this command makes; "
+                         "name another folder")
     try:
         output.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -81,13 +106,19 @@ def check_output(output: Path) -> None:
 
 
 def write_objects(order: Order, tell=lambda text: None) -> list[Path]:
-    """Write every object of an order into a folder of its own, named by seed and category; returns the folders."""
-    check_output(order.output)
+    """Write every object of an order into a folder of its own, named by seed and category; returns the folders.
+
+    Objects that the same order has finished before stay as they are.
+    """
+    check_output(order)
     folders = []
     for seed in range(order.seed, order.seed + order.count):
-        toy = make_object(seed, order.category, order.texture_size, order.shading)
-        folder = order.output / f"{seed:06d}_{toy.category}"
-        write_object(toy, folder, order.size)
+        folder = order.output / _name(order, seed)
         folders.append(folder)
+        if folder.is_dir():
+            tell(f"{len(folders)}/{order.count} {folder}: is there already")
+            continue
+        toy = make_object(seed, order.category, order.texture_size, order.shading)
+        write_object(toy, folder, order.size, _record(order, seed))
         tell(f"{len(folders)}/{order.count} {folder}: {toy.caption}")
     return folders

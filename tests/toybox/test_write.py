@@ -1,4 +1,5 @@
 """Folders of the toybox: their layout, the same bytes twice, and an asset that scores perfectly on its own views."""
+import errno
 import json
 import subprocess
 import sys
@@ -12,6 +13,7 @@ from asset3d.scene import rigs
 from asset3d.scene.camera import orbit
 from asset3d.scene.view_files import transforms_document
 from asset3d.scene.views import load_view_set
+from asset3d.toybox import write as toybox_write
 from asset3d.toybox.__main__ import main
 from asset3d.toybox.catalog import VERSION
 
@@ -49,7 +51,8 @@ def test_input_view_and_record(written):
         azimuth=0, elevation=10, fov=30, distance=2.6)
     torch.testing.assert_close(torch.tensor(document["transform_matrix"]), camera.camera_to_world[0])
     record = json.loads((folder / "object.json").read_text())
-    assert record == {"generator": "asset3d.toybox", "version": VERSION, "category": "mug", "seed": 8}
+    assert record == {"generator": "asset3d.toybox", "version": VERSION, "category": "mug", "seed": 8, "size": 96,
+                      "texture_size": 512, "shading": 1.0}
     assert "mug" in (folder / "caption.txt").read_text()
 
 
@@ -67,6 +70,51 @@ def test_same_seed_same_bytes(written, tmp_path):
     assert _files(first) == _files(second)
     for name in _files(first):
         assert (first / name).read_bytes() == (second / name).read_bytes(), name
+
+
+@pytest.fixture
+def quick(tmp_path, monkeypatch):
+    """A command for three objects whose folders hold little; the list of what is written can be made to fail."""
+    stop = {}
+
+    def write(mesh, folder, size):
+        (folder / "input.png").write_text("half")
+        if stop.get("at") == len(list(folder.parent.glob("0*"))):
+            raise stop["error"]
+
+    monkeypatch.setattr(toybox_write, "write_input", write)
+    monkeypatch.setattr(toybox_write, "write_view_set", lambda mesh, folder, size: None)
+    command = [f"output={tmp_path / 'out'}", "seed=3", "count=3", "texture_size=256", "category=mug,vase"]
+    return command, tmp_path / "out", stop
+
+
+@pytest.mark.parametrize("error, status, words", [
+    (KeyboardInterrupt(), 130, "interrupted; finished objects are complete, and the same command goes on"),
+    (OSError(errno.ENOSPC, "No space left on device"), 1, "000005_vase: no space left on the disk"),
+    (OSError(errno.EIO, "Input/output error"), 1, "toybox: [Errno 5] Input/output error; finished objects")])
+def test_the_same_command_goes_on_where_it_was_stopped(quick, capsys, error, status, words):
+    command, output, stop = quick
+    stop |= {"at": 2, "error": error}
+    assert main(command) == status
+    assert words in capsys.readouterr().err
+    assert sorted(path.name for path in output.iterdir()) == ["000003_vase", "000004_mug"], "no half of an object"
+    stop.clear()
+    kept = (output / "000003_vase/asset.glb").stat().st_mtime_ns
+    assert main(command) == 0
+    assert sorted(path.name for path in output.iterdir()) == ["000003_vase", "000004_mug", "000005_vase"]
+    assert (output / "000003_vase/asset.glb").stat().st_mtime_ns == kept
+
+
+def test_what_a_killed_command_left_is_no_obstacle_but_other_things_are(quick, capsys):
+    command, output, _ = quick
+    half = output / ".asset3d-tmp-000003_vase"
+    half.mkdir(parents=True)
+    (half / "input.png").write_text("half")
+    assert main(command) == 0 and not half.exists()
+    assert main([*command[:3], "texture_size=512", command[4]]) == 2, "another size would mix two orders"
+    (output / "000009_mug").mkdir()
+    assert main(command) == 2
+    assert capsys.readouterr().err.count("holds other things than this command makes; name another folder") == 2
 
 
 def test_asset_scores_perfectly_on_its_own_views(written):
