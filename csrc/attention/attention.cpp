@@ -140,15 +140,13 @@ Args<T> make_args(const Tensor& q, const Tensors& keys, const Tensors& values, d
 template <typename T>
 void run(const Tensor& q, const Args<T>& a) {
   (void)q;
-  if constexpr (std::is_same_v<T, Half>) return;
-  else A3D_ON_DEVICE(q, attend, a);
+  A3D_ON_DEVICE(q, attend, a);
 }
 
 template <typename T>
 void run_backward(const Tensor& q, const Args<T>& a) {
   (void)q;
-  if constexpr (std::is_same_v<T, Half>) return;
-  else A3D_ON_DEVICE(q, attend_backward, a);
+  A3D_ON_DEVICE(q, attend_backward, a);
 }
 
 ScalarType sum_dtype(const Tensor& q) {

@@ -3,14 +3,12 @@
 // B = n_batch, H = n_heads, N = n_queries, M = keys of a source, D = head_size.
 #include <cstdint>
 #include "../common/macros.h"
+#include "../common/narrow.h"
 #include "../common/simd.h"
 
 namespace asset3d::attention {
 constexpr int kMaxSources = 16;
 constexpr int kMaxHeadSize = 256;
-
-struct Bfloat16 { uint16_t bits; };
-struct Half { uint16_t bits; };
 
 // Sums, maxima and logarithms are kept in this type.
 template <typename T> struct SumOf { using type = float; };

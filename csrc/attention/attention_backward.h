@@ -33,7 +33,8 @@ A3D_LANE void compute_block(const Keys& keys, const Tile& tile, const Block& blo
     for_each_sum(sum, [](int, int, Float) { return Float(0.0f); });
     multiply(sum, keys.k + (first + row) * keys.n_units, keys.n_units, 1, tile.q, kWidth, keys.n_units);
     for_each_sum(sum, [&](int r, int c, Float value) {
-      const Float p = power_of_two(fms(value, scale_2, load(tile.log_sum + c * kLanes)));
+      // A probability is at most 1; only those of padding, which meet zeros, are cut.
+      const Float p = power_of_two(min(fms(value, scale_2, load(tile.log_sum + c * kLanes)), Float(1.0f)));
       store(block.p + (row + r) * kWidth + c * kLanes, p);
 #if A3D_PAIRS
       store_neighbours(block.p_rows + (row + r) * kRowUnits + c * kLanes / kPack, p);

@@ -6,6 +6,7 @@
 #include <atomic>
 #include <memory>
 #include <new>
+#include <stdexcept>
 #include <vector>
 #include "../common/parallel.h"
 #include "attention_math.h"
@@ -58,22 +59,6 @@ void query_gradient(const Args<float>& a, const QueryTask& task, const float* pa
 }
 void query_gradient(const Args<Bfloat16>& a, const QueryTask& task, const float* partials, int n, int64_t stride) {
   A3D_DISPATCH(query_gradient_bfloat16)(a, task, partials, n, stride);
-}
-
-float to_float(float value) { return value; }
-double to_float(double value) { return value; }
-float to_float(Bfloat16 value) {
-  const uint32_t bits = uint32_t(value.bits) << 16;
-  float result;
-  std::memcpy(&result, &bits, 4);
-  return result;
-}
-void assign(float& to, float value) { to = value; }
-void assign(double& to, double value) { to = value; }
-void assign(Bfloat16& to, float value) {
-  uint32_t bits;
-  std::memcpy(&bits, &value, 4);
-  to.bits = uint16_t((bits + 0x7fffu + (bits >> 16 & 1)) >> 16);
 }
 
 double dot(const double* x, const double* y, int n) {
@@ -308,6 +293,10 @@ template <typename T> void attend_backward_cpu(const Args<T>& a) {
   if (total_keys(a) == 1) return attend_backward_one_key(a);
   attend_backward_tiled(a);
 }
+
+// float16 has no products on CPUs; asset3d/ops/attention.py says what to use.
+template <> void attend_cpu(const Args<Half>&) { throw std::runtime_error("attention: float16 runs on CUDA only"); }
+template <> void attend_backward_cpu(const Args<Half>&) { throw std::runtime_error("attention: float16 runs on CUDA only"); }
 
 template void attend_cpu(const Args<float>&);
 template void attend_cpu(const Args<double>&);

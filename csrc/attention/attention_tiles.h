@@ -216,11 +216,7 @@ A3D_LANE void pack_tile(Unit* out, const T* queries, int64_t stride, int n, int 
 
 A3D_LANE void store_row(float* out, const float* in, int d) { std::memcpy(out, in, size_t(d) * 4); }
 A3D_LANE void store_row(Bfloat16* out, const float* in, int d) {
-  for (int i = 0; i < d; ++i) {
-    uint32_t bits;
-    std::memcpy(&bits, in + i, 4);
-    out[i].bits = uint16_t((bits + 0x7fffu + (bits >> 16 & 1)) >> 16);
-  }
+  for (int i = 0; i < d; ++i) assign(out[i], in[i]);
 }
 
 // n rows of d elements from a tile [d][query]; `rows` holds kWidth rows of d_padded floats.

@@ -38,7 +38,7 @@ def to(dtype, q, sources):
 def with_gradients(fn, q, sources, **options):
     """The output and the gradients of all inputs, for a fixed gradient of the output."""
     out = fn(q, sources, **options)
-    grad = torch.randn(out.shape, generator=torch.Generator().manual_seed(9), dtype=torch.float64).to(out)
+    grad = torch.randn(out.shape, generator=torch.Generator().manual_seed(9)).bfloat16().to(out)  # the same in all dtypes
     return [out, *torch.autograd.grad(out, leaves_of(q, sources), grad)]
 
 
@@ -169,6 +169,16 @@ def test_extreme_scores(dtype, scale):
     assert all(torch.isfinite(t).all() for t in got)
     # 1e5 has 0.008 between neighbours in float32, so where two keys come close their probabilities move by percents.
     assert relative(got[0], want[0]) < (2e-2 if abs(scale) > 1 and dtype != torch.float64 else 5e-3)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_scores_far_below_zero(dtype):
+    """What pads the last block of keys has a score of 0, which must not win."""
+    q, [(k, v)] = case(queries=50, head_size=16, sources=[(2, 11)])
+    inputs = to(dtype, q.abs() + 1, [(-k.abs() - 1, v)])
+    got = with_gradients(attention, *inputs, scale=30.0)
+    want = with_gradients(attention_reference, *to(torch.float64, *inputs), scale=30.0)
+    assert all(torch.isfinite(t).all() for t in got) and relative(got[0], want[0]) < 5e-3
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
