@@ -47,7 +47,7 @@ class SampleViews(Stage):
         return {}
 
     def finish(self) -> Mapping[str, Any]:
-        views = load_view_set(self._folder)
+        views = load_view_set(self._folder, between=self.context.raise_if_cancelled)
         self.context.emit("manifest", frame=asdict(views.frame))
         return {"views": views.to(self.context.device)}
 
