@@ -101,7 +101,7 @@ def _raise_disk_full(error: OSError, path: Path, needed: int | None = None) -> N
     if error.errno in _NO_SPACE:
         size = f" ({needed} bytes needed)" if needed else ""
         raise DiskFull(f"{path}: no space left on the disk{size}; what was there before is intact: free some space, "
-                       "then continue: a run with --resume") from None
+                       "then continue with --resume") from None
 
 
 # ------------------------------------------------------------------------------------------------------- run folder

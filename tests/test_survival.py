@@ -27,7 +27,7 @@ def test_twice_the_same_bytes(folder, expected):
 def test_same_bytes_in_another_process(folder, expected):
     done = fake_stages.python(str(fake_stages.FOLDER / "fake_stages.py"), "r.yaml", "views=v.txt", "output=o",
                               cwd=folder)
-    assert done.returncode == 0 and done.stdout == f"{folder / 'o' / 'result'}\n"
+    assert done.returncode == 0 and done.stdout == f"{folder / 'o/result/walk.bin'}\n"
     assert result_hash("o") == expected
 
 

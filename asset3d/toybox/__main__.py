@@ -8,7 +8,7 @@ import sys
 from difflib import get_close_matches
 from pathlib import Path
 
-from asset3d.errors import Asset3DError, InputError
+from asset3d.errors import Asset3DError, DiskFull, InputError
 from asset3d.toybox.catalog import CATEGORIES, check_categories
 
 
@@ -77,6 +77,9 @@ def main(arguments: list[str]) -> int:
         order = parse(arguments)
         from asset3d.toybox.write import Order, write_objects
         write_objects(Order(**order), lambda text: print(text, file=sys.stderr, flush=True))
+    except DiskFull as error:
+        print(f"toybox: {str(error).partition(';')[0]}: free some space; the same command goes on", file=sys.stderr)
+        return error.exit_code
     except Asset3DError as error:
         print(error, file=sys.stderr)
         return error.exit_code

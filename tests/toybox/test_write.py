@@ -90,7 +90,7 @@ def quick(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("error, status, words", [
     (KeyboardInterrupt(), 130, "interrupted; finished objects are complete, and the same command goes on"),
-    (OSError(errno.ENOSPC, "No space left on device"), 1, "000005_vase: no space left on the disk"),
+    (OSError(errno.ENOSPC, "No space left on device"), 1, "no space left on the disk: free some space; the same"),
     (OSError(errno.EIO, "Input/output error"), 1, "toybox: [Errno 5] Input/output error; finished objects")])
 def test_the_same_command_goes_on_where_it_was_stopped(quick, capsys, error, status, words):
     command, output, stop = quick
