@@ -1,5 +1,6 @@
 """Gaussian splatting against a scalar, single-threaded splatter in C++: 100 000 Gaussians at 512 x 512 pixels."""
 import ctypes
+import importlib.util
 import os
 import shutil
 import subprocess
@@ -8,7 +9,7 @@ from pathlib import Path
 
 import torch
 from gaussian_scene import gaussian_scene
-from harness import compare, row
+from harness import compare, floor_seconds, row, rows_of_peers
 
 from asset3d.ops.gaussian import rasterize_gaussians
 
@@ -71,30 +72,72 @@ def check(scene: dict, scalar: ScalarSplatter, grads: list[torch.Tensor]) -> int
     return pairs
 
 
+def gsplat_renderer(scene: dict):
+    """The same images by gsplat, of RGB and expected depth, where it is installed; else None."""
+    if importlib.util.find_spec("gsplat") is None:
+        return None
+    import gsplat
+
+    height, width = scene["resolution"]
+    flip = scene["world_to_camera"].new_tensor([1.0, -1.0, -1.0, 1.0])  # y down, z forward
+    fx, fy, cx, cy = scene["intrinsics"][0].tolist()
+    lens = scene["intrinsics"].new_tensor([[[fx, 0, cx], [0, fy, cy], [0, 0, 1]]])
+
+    def render():
+        images, alphas, _ = gsplat.rasterization(
+            *(scene[name] for name in FIELDS), flip[:, None] * scene["world_to_camera"], lens, width, height,
+            eps2d=0.3, render_mode="RGB+ED")
+        return images[..., :3], alphas, images[..., 3:]
+
+    return render
+
+
+def floors(device: str, n: int, resolution: int, pairs: int) -> tuple[float, float]:
+    """Seconds of the roofline, forward and with the way back: what is read and written once, and about 14 operations
+    per blended pair forward and 40 back, as multiply-adds."""
+    moved = 4 * (n * (3 + 4 + 3 + 1 + 3) + resolution**2 * 5)
+    return (floor_seconds(device, bytes=moved, float32=28.0 * pairs),
+            floor_seconds(device, bytes=3 * moved, float32=108.0 * pairs))
+
+
+def ways_of(render, leaves: list[torch.Tensor], grads: list[torch.Tensor]) -> tuple:
+    """Forward alone, and with the gradients of all that has one."""
+    return torch.no_grad()(render), lambda: torch.autograd.grad(render(), leaves, grads)
+
+
+def large_rows(device: str, rounds: int) -> list[dict]:
+    """A million Gaussians on as many pixels as 1080p has, which a scalar loop is too slow for."""
+    scene = gaussian_scene(1_000_000, 1440)
+    scene = {key: value.to(device) if isinstance(value, torch.Tensor) else value for key, value in scene.items()}
+    leaves = [scene[name].requires_grad_() for name in FIELDS]
+    grads = [torch.ones(1, 1440, 1440, c, device=device) for c in (3, 1, 1)]
+    renderers = {"asset3d": lambda: rasterize_gaussians(**scene)[:3], "gsplat": gsplat_renderer(scene)}
+    functions = {name: ways_of(render, leaves, grads) for name, render in renderers.items() if render is not None}
+    rows = []
+    for k, way in enumerate(["forward", "forward + backward"]):
+        seconds = compare({name: pair[k] for name, pair in functions.items()}, rounds, device)
+        work = f"gaussian 1000k at 1440^2, {way}"
+        rows += rows_of_peers(work, seconds, {"gsplat": 1.0}) or [row(work, seconds, "")]
+    return rows
+
+
 def run(device: str = "cpu", n: int = 100_000, resolution: int = 512, rounds: int = 15) -> list[dict]:
     scene = gaussian_scene(n, resolution)
-    scalar = ScalarSplatter(scene)
+    scalar, tight = ScalarSplatter(scene), ScalarSplatter(scene, tight=True)
     generator = torch.Generator().manual_seed(1)
     grads = [torch.randn(image.shape, generator=generator) for image in scalar.images]
     pairs = check(scene, scalar, grads)
-    tight = ScalarSplatter(scene, tight=True)
     scene = {key: value.to(device) if isinstance(value, torch.Tensor) else value for key, value in scene.items()}
     leaves = [scene[name].requires_grad_() for name in FIELDS]
     device_grads = [grad.to(device) for grad in grads]
 
-    def forward():
-        with torch.no_grad():
-            rasterize_gaussians(**scene)
-
-    def both():
-        torch.autograd.grad(rasterize_gaussians(**scene)[:3], leaves, device_grads)
-
-    both_of = lambda splatter: (splatter.forward(), splatter.backward(grads))
-    functions = {"asset3d": (forward, both), "scalar C++": (scalar.forward, lambda: both_of(scalar)),
-                 "scalar C++, tight boxes": (tight.forward, lambda: both_of(tight))}
+    scalar_ways = lambda splatter: (splatter.forward, lambda: (splatter.forward(), splatter.backward(grads)))
+    functions = {"asset3d": ways_of(lambda: rasterize_gaussians(**scene)[:3], leaves, device_grads),
+                 "scalar C++": scalar_ways(scalar), "scalar C++, tight boxes": scalar_ways(tight)}
     rows = []
     for k, (way, need) in enumerate([("forward", 15.0), ("forward + backward", 10.0)]):
         seconds = compare({name: pair[k] for name, pair in functions.items()}, rounds, device)
         work = f"gaussian {n // 1000}k at {resolution}^2, {pairs / 1e6:.1f} M pairs, {way}"
-        rows += [row(work, seconds, "scalar C++", need=need), row(work, seconds, "scalar C++, tight boxes")]
-    return rows
+        rows += [row(work, seconds, "scalar C++", need=need, floor=floors(device, n, resolution, pairs)[k]),
+                 row(work, seconds, "scalar C++, tight boxes")]
+    return rows + (large_rows(device, rounds) if device == "cuda" else [])

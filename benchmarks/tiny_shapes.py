@@ -11,7 +11,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 
 import torch
 
-from asset3d.ops import attention, hash_grid, marching_tets, triangle, volume
+from asset3d.ops import attention, gaussian, hash_grid, marching_tets, triangle, volume
 
 
 def random(*shape: int, device: str) -> torch.Tensor:
@@ -76,9 +76,24 @@ def attend(device: str) -> None:
             attention.attention(q, list(zip(rest[::2], rest[1::2]))).float().square().sum().backward()
 
 
+def splats(device: str) -> None:
+    """Two cameras, tiles of more entries than a chunk, and as many channels as have a kernel of their own, or not."""
+    n, eye = 333, torch.eye(4).repeat(2, 1, 1)
+    eye[:, 2, 3] = torch.tensor([-2.0, -2.5])
+    intrinsics = torch.tensor([[30.0, 30.0, 20.5, 18.5]]).repeat(2, 1)
+    leaves = [random(n, 3, device=device) - 0.5, random(n, 4, device=device), 0.1 * random(n, 3, device=device) + 0.05,
+              0.2 * random(n, device=device) + 0.02]
+    for channels in (3, 4, 9):
+        leaves = [leaf.detach().requires_grad_() for leaf in leaves]
+        colors = random(n, channels, device=device).requires_grad_()
+        images = gaussian.rasterize_gaussians(*leaves, colors, eye.to(device), intrinsics.to(device), (37, 41),
+                                              background=random(channels, device=device).requires_grad_())
+        sum(image.square().sum() for image in images[:3]).backward()
+
+
 def main() -> None:
     device = sys.argv[sys.argv.index("--device") + 1] if "--device" in sys.argv else "cuda"
-    for operator in (hash_grid_encode, triangles, tets, rays, attend):
+    for operator in (hash_grid_encode, triangles, tets, rays, attend, splats):
         operator(device)
         if device == "cuda":
             torch.cuda.synchronize()

@@ -43,6 +43,8 @@ def test_attention_rows(load):
     assert asked["attention 4096 x 64 x 5 heads, bfloat16"] == 1.6
     assert sum("two sources" in work and "MiB; torch, with its concatenation" in work for work in asked) == 4
     assert all(r["ratio"] > 0 for r in rows)
+
+
 def test_gaussian_rows(load):
     """The scalar splatter and the operator agree, also where the boxes are tight."""
     for name in ("harness", "gaussian_scene"):
@@ -69,7 +71,7 @@ def test_table_marks_what_is_missed(load, tmp_path, monkeypatch):
 def test_tiny_shapes(load, monkeypatch, capsys):
     monkeypatch.setattr(sys, "argv", ["tiny_shapes.py", "--device", "cpu"])
     load("tiny_shapes").main()
-    assert capsys.readouterr().out.count(": done") == 5
+    assert capsys.readouterr().out.count(": done") == 6
 
 
 def test_memory_of_a_command_is_its_own(load, tmp_path):

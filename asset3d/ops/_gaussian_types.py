@@ -5,7 +5,8 @@ from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 
 ALPHA_MIN = 1 / 255
-MAX_INTERSECTIONS = 2**31 - 1
+MAX_INTERSECTIONS = 2**28
+"""Of a Gaussian and a tile, unless more are asked for; they take 6 GB, and 17 GB more with the gradient."""
 
 
 class ProjectedGaussians(NamedTuple):

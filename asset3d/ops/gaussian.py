@@ -129,7 +129,7 @@ def blend_gaussians(
     radii = radii.detach()
     lists = _tiles(*(tensor.detach() for tensor in splats), radii, height, width, float(alpha_min), max_intersections)
     background = None if background is None else background.contiguous()
-    color, alpha, depth, _, _ = torch.ops.asset3d.gaussian_blend(
+    color, alpha, depth, *_ = torch.ops.asset3d.gaussian_blend(
         *splats, colors.contiguous(), background, radii, *lists, height, width, float(alpha_max), float(alpha_min),
         float(stop_transmittance))
     return color, alpha, depth
@@ -195,7 +195,7 @@ def spherical_harmonics(
                          f"{coefficients.shape[1]}")
     directions = directions if directions.dim() == 3 else directions[None]
     basis = torch.stack(_harmonics(*directions.unbind(-1), degree), -1)  # (B, N, (degree + 1)^2)
-    return ((basis[..., None] * coefficients[:, :n_used]).sum(-2) + 0.5).clamp(min=0)
+    return (torch.einsum("bnk,nkc->bnc", basis, coefficients[:, :n_used]) + 0.5).clamp(min=0)
 
 
 def _harmonics(x: Tensor, y: Tensor, z: Tensor, degree: int) -> list[Tensor]:
@@ -278,7 +278,10 @@ def _(means_2d, conics, opacities, depths, colors, background, radii, geometry, 
       width, alpha_max, alpha_min, stop_transmittance):
     images = means_2d.shape[0], height, width
     shapes = (*images, colors.shape[-1]), (*images, 1), (*images, 1), images
-    return *(means_2d.new_empty(shape) for shape in shapes), means_2d.new_empty(images, dtype=torch.int32)
+    n_tiles = tile_first.shape[0] - 1
+    n_chunks = 0 if means_2d.device.type == "cpu" else entries.shape[0] // 256 + n_tiles
+    return (*(means_2d.new_empty(shape) for shape in shapes), means_2d.new_empty(images, dtype=torch.int32),
+            means_2d.new_empty(n_chunks, colors.shape[-1] + 2, 256))
 
 
 @torch.library.register_fake("asset3d::gaussian_blend_backward")

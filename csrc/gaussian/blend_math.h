@@ -20,12 +20,12 @@ struct Geometry {
   T widest;         // dy of its rightmost point; the leftmost is opposite
 };
 constexpr int64_t kGeometry = 8;
-constexpr int64_t record_stride(int64_t n_channels) { return kGeometry + (n_channels + 1 + 7) / 8 * 8; }
+A3D_FN constexpr int64_t record_stride(int64_t n_channels) { return kGeometry + (n_channels + 1 + 7) / 8 * 8; }
 template <typename T> A3D_FN const Geometry<T>& geometry_of(const T* record) { return *reinterpret_cast<const Geometry<T>*>(record); }
 
 // What a slot adds to the gradient: moments of g = dL/dq over the pixels, then the gradients of colour and depth.
 enum Moment { kSum, kSumU, kSumV, kSumUU, kSumUV, kSumVV, kMoments };
-constexpr int64_t partial_stride(int64_t n_channels) { return (kMoments + n_channels + 1 + 15) / 16 * 16; }
+A3D_FN constexpr int64_t partial_stride(int64_t n_channels) { return (kMoments + n_channels + 1 + 15) / 16 * 16; }
 
 constexpr double kHalfLog2E = 0.72134752044448170;
 

@@ -1,6 +1,7 @@
 // Gaussian splatting: schemas, checks, outputs, device choice. The only file of this folder that knows torch tensors.
 #include <torch/csrc/stable/library.h>
 #include <torch/csrc/stable/ops.h>
+#include <array>
 #include <atomic>
 #include <optional>
 #include <tuple>
@@ -120,6 +121,14 @@ Splats<T> make_splats(const Tensor& means_2d, const Tensor& conics, const Tensor
   return s;
 }
 
+struct Lists { Tensor geometry, entries, tile_first, slot_first; };
+
+Lists new_lists(const Tensor& means_2d, ImageSize size) {
+  const int64_t b = means_2d.size(0), n = means_2d.size(1);
+  return {new_empty(means_2d, {b, n, kGeometry}), Tensor(), new_empty(means_2d, {b * size.tiles() + 1}, ScalarType::Long),
+          new_empty(means_2d, {b * n + 1}, ScalarType::Long)};
+}
+
 void check_budget(int64_t total, int64_t budget, int64_t largest, int64_t at, int64_t n, size_t value_bytes) {
   const int64_t limit = budget < (int64_t(1) << 31) - 1 ? budget : (int64_t(1) << 31) - 1;
   const int64_t bytes = total * int64_t(sizeof(Entry) + 16 * value_bytes);
@@ -129,26 +138,97 @@ void check_budget(int64_t total, int64_t budget, int64_t largest, int64_t at, in
                   "Gaussians, render fewer images at once, or raise the limit");
 }
 
+#ifndef A3D_EMULATE
+template <typename T>
+Lists tiles_on_cpu(const Tensor& means_2d, const Splats<T>& splats, int64_t budget) {
+  Lists lists = new_lists(means_2d, splats.size);
+  TileLists<T> work(splats, budget, lists.geometry.mutable_data_ptr<T>());
+  check_budget(work.total, budget, work.largest, work.largest_at, splats.n, sizeof(T));
+  lists.entries = new_empty(means_2d, {work.total, 2}, ScalarType::Int);
+  work.write(lists.slot_first.mutable_data_ptr<int64_t>(), lists.tile_first.mutable_data_ptr<int64_t>(),
+             reinterpret_cast<Entry*>(lists.entries.mutable_data_ptr<int32_t>()));
+  return lists;
+}
+#endif
+
+#if defined(A3D_EMULATE) || defined(A3D_CUDA)
+// Values along a dimension in rising order, equal ones in the order in which they were, and where they came from.
+std::tuple<Tensor, Tensor> sorted(const Tensor& values, int64_t dim) {
+  using torch::stable::detail::from;
+  std::array<StableIValue, 4> stack{from(values), from(std::optional<bool>(true)), from(dim), from(false)};
+  TORCH_ERROR_CODE_CHECK(torch_call_dispatcher("aten::sort", "stable", stack.data(), TORCH_ABI_VERSION));
+  return {torch::stable::detail::to<Tensor>(stack[0]), torch::stable::detail::to<Tensor>(stack[1])};
+}
+
+// The budget, with the largest Gaussian looked up on the host only where it is exceeded.
+template <typename T>
+void check_counts(const Tensor& counts, int64_t total, int64_t budget, int64_t n) {
+  if (total <= budget && total < (int64_t(1) << 31)) return;
+  using torch::headeronly::DeviceType;
+  const Tensor host = counts.is_cpu() ? counts : torch::stable::to(counts, torch::stable::Device(DeviceType::CPU));
+  const int32_t* count = host.const_data_ptr<int32_t>();
+  int64_t at = 0;
+  for (int64_t i = 0; i + 1 < host.numel(); ++i)
+    if (count[i + 1] > count[at + 1]) at = i;
+  check_budget(total, budget, count[at + 1], at, n, sizeof(T));
+}
+
+template <typename T>
+Lists tiles_on_device(const Tensor& means_2d, const Tensor& depths, const Splats<T>& splats, int64_t budget) {
+#ifndef A3D_EMULATE
+  const torch::stable::accelerator::DeviceGuard guard(means_2d.get_device_index());
+#endif
+  void* stream = current_stream(means_2d);
+  Lists lists = new_lists(means_2d, splats.size);
+  STD_TORCH_CHECK(splats.n_images * splats.size.tiles() < (int64_t(1) << 31), "the images have too many tiles");
+  const int64_t seen = splats.n * splats.n_images;
+  Tensor counts = torch::stable::new_zeros(means_2d, {seen + 1}, ScalarType::Int);
+  Tensor ordered_counts = torch::stable::new_zeros(means_2d, {seen + 1}, ScalarType::Int);
+  TileArgs<T> args{};
+  args.splats = splats;
+  args.geometry = lists.geometry.mutable_data_ptr<T>();
+  args.counts = counts.mutable_data_ptr<int32_t>(), args.ordered_counts = ordered_counts.mutable_data_ptr<int32_t>();
+  count_tiles_cuda(args, stream);
+  lists.slot_first = cumulative_sum(counts);
+  args.slot_first = lists.slot_first.const_data_ptr<int64_t>();
+  const int64_t total = args.n_intersections = last_value(lists.slot_first);
+  check_counts<T>(counts, total, budget, splats.n);
+  const Tensor order = std::get<1>(sorted(depths, 1));
+  args.order = order.const_data_ptr<int64_t>();
+  order_counts_cuda(args, stream);
+  const Tensor ordered_first = cumulative_sum(ordered_counts);
+  args.ordered_first = ordered_first.const_data_ptr<int64_t>();
+  Tensor tiles = new_empty(means_2d, {total}, ScalarType::Int), listed = new_empty(means_2d, {total, 2}, ScalarType::Int);
+  lists.entries = new_empty(means_2d, {total, 2}, ScalarType::Int);
+  args.tiles = tiles.mutable_data_ptr<int32_t>();
+  args.listed = reinterpret_cast<Entry*>(listed.mutable_data_ptr<int32_t>());
+  list_tiles_cuda(args, stream);
+  const auto [sorted_tiles, sorted_from] = sorted(tiles, 0);
+  args.sorted_tiles = sorted_tiles.template const_data_ptr<int32_t>();
+  args.sorted_from = sorted_from.template const_data_ptr<int64_t>();
+  args.tile_first = lists.tile_first.mutable_data_ptr<int64_t>();
+  args.entries = reinterpret_cast<Entry*>(lists.entries.mutable_data_ptr<int32_t>());
+  finish_tiles_cuda(args, stream);
+  return lists;
+}
+#endif
+
 std::tuple<Tensor, Tensor, Tensor, Tensor> tiles(
     const Tensor& means_2d, const Tensor& conics, const Tensor& opacities, const Tensor& depths, const Tensor& radii,
     int64_t height, int64_t width, double alpha_min, int64_t max_intersections) {
-  Tensor geometry = new_empty(means_2d, {means_2d.size(0), means_2d.size(1), kGeometry}), entries, tile_first, slot_first;
+  Lists lists;
   for_float_dtype(means_2d, [&]<typename T>(T) {
     const Splats<T> splats = make_splats<T>(means_2d, conics, opacities, depths, radii, height, width, alpha_min);
-    tile_first = new_empty(means_2d, {splats.n_images * splats.size.tiles() + 1}, ScalarType::Long);
-    slot_first = new_empty(means_2d, {splats.n_images * splats.n + 1}, ScalarType::Long);
-#ifdef A3D_EMULATE
-    STD_TORCH_CHECK(false, "not there yet");
+#if defined(A3D_EMULATE)
+    lists = tiles_on_device<T>(means_2d, depths, splats, max_intersections);
+#elif defined(A3D_CUDA)
+    lists = means_2d.is_cuda() ? tiles_on_device<T>(means_2d, depths, splats, max_intersections)
+                               : tiles_on_cpu<T>(means_2d, splats, max_intersections);
 #else
-    STD_TORCH_CHECK(means_2d.is_cpu(), "blend_gaussians runs on the CPU only");
-    TileLists<T> lists(splats, max_intersections, geometry.mutable_data_ptr<T>());
-    check_budget(lists.total, max_intersections, lists.largest, lists.largest_at, splats.n, sizeof(T));
-    entries = new_empty(means_2d, {lists.total, 2}, ScalarType::Int);
-    lists.write(slot_first.mutable_data_ptr<int64_t>(), tile_first.mutable_data_ptr<int64_t>(),
-                reinterpret_cast<Entry*>(entries.mutable_data_ptr<int32_t>()));
+    lists = tiles_on_cpu<T>(means_2d, splats, max_intersections);
 #endif
   });
-  return {geometry, entries, tile_first, slot_first};
+  return {lists.geometry, lists.entries, lists.tile_first, lists.slot_first};
 }
 
 // --- blending --------------------------------------------------------------------------------------------------------
@@ -205,21 +285,38 @@ BlendArgs<T> make_blend(const Splats<T>& splats, const Tensor& like, const Tenso
   return a;
 }
 
+// Emulated operators work as those on CUDA do.
+bool on_cpu([[maybe_unused]] const Tensor& t) {
+#ifdef A3D_EMULATE
+  return false;
+#else
+  return t.is_cpu();
+#endif
+}
+
 template <typename T>
 Tensor make_records(const Tensor& like, BlendArgs<T>& a) {
-  Tensor records = new_empty(like, {a.splats.n * a.splats.n_images, record_stride(a.n_channels)});
+  const int64_t n = on_cpu(like) ? a.splats.n * a.splats.n_images : 0;
+  Tensor records = new_empty(like, {n, record_stride(a.n_channels)});
   a.records = records.mutable_data_ptr<T>();
   return records;
 }
 
-FiveTensors blend(const Tensor& means_2d, const Tensor& conics, const Tensor& opacities, const Tensor& depths,
+int64_t chunks_of(const Tensor& like, const Tensor& entries, const Tensor& tile_first) {
+  return on_cpu(like) ? 0 : chunk_count(entries.size(0), tile_first.size(0) - 1);
+}
+
+using SixTensors = std::tuple<Tensor, Tensor, Tensor, Tensor, Tensor, Tensor>;
+
+SixTensors blend(const Tensor& means_2d, const Tensor& conics, const Tensor& opacities, const Tensor& depths,
                   const Tensor& colors, std::optional<Tensor> background, const Tensor& radii, const Tensor& geometry,
                   const Tensor& entries, const Tensor& tile_first, const Tensor& slot_first, int64_t height, int64_t width, double alpha_max,
                   double alpha_min, double stop_transmittance) {
   const int64_t b = means_2d.size(0), channels = colors.size(colors.dim() - 1);
   Tensor color = new_empty(means_2d, {b, height, width, channels}), alpha = new_empty(means_2d, {b, height, width, 1}),
          depth = new_empty(means_2d, {b, height, width, 1}), transmittance = new_empty(means_2d, {b, height, width}),
-         last = new_empty(means_2d, {b, height, width}, ScalarType::Int);
+         last = new_empty(means_2d, {b, height, width}, ScalarType::Int),
+         state = new_empty(means_2d, {chunks_of(means_2d, entries, tile_first), channels + 2, kTile * kTile});
   for_float_dtype(means_2d, [&]<typename T>(T) {
     refuse_non_finite<T>("blend_gaussians", "colors", colors);
     if (background) refuse_non_finite<T>("blend_gaussians", "background", *background);
@@ -230,21 +327,22 @@ FiveTensors blend(const Tensor& means_2d, const Tensor& conics, const Tensor& op
     args.color = color.mutable_data_ptr<T>(), args.alpha = alpha.mutable_data_ptr<T>();
     args.depth = depth.mutable_data_ptr<T>(), args.transmittance = transmittance.mutable_data_ptr<T>();
     args.last = last.mutable_data_ptr<int32_t>();
+    args.state = state.mutable_data_ptr<T>(), args.n_chunks = state.size(0);
     A3D_ON_DEVICE(means_2d, blend, args);
   });
-  return {color, alpha, depth, transmittance, last};
+  return {color, alpha, depth, transmittance, last, state};
 }
 
-std::tuple<Tensor, Tensor, Tensor, Tensor, Tensor, Tensor> blend_backward(
+SixTensors blend_backward(
     const Tensor& grad_color, const Tensor& grad_alpha, const Tensor& grad_depth, const Tensor& means_2d,
     const Tensor& conics, const Tensor& opacities, const Tensor& depths, const Tensor& colors,
     std::optional<Tensor> background, const Tensor& radii, const Tensor& geometry, const Tensor& entries, const Tensor& tile_first,
     const Tensor& slot_first, const Tensor& alpha, const Tensor& depth, const Tensor& transmittance, const Tensor& last,
-    int64_t height, int64_t width, double alpha_max, double alpha_min, double stop_transmittance) {
+    const Tensor& state, int64_t height, int64_t width, double alpha_max, double alpha_min, double stop_transmittance) {
   const int64_t b = means_2d.size(0), n = means_2d.size(1), channels = colors.size(colors.dim() - 1);
   Tensor grad_means = new_empty(means_2d, {b, n, 2}), grad_conics = new_empty(means_2d, {b, n, 3}),
          grad_opacities = new_empty(means_2d, {b, n}), grad_depths = new_empty(means_2d, {b, n}),
-         grad_colors = torch::stable::empty_like(colors), grad_background = new_empty(means_2d, {background ? channels : 0});
+         grad_colors = b ? torch::stable::empty_like(colors) : torch::stable::new_zeros(colors, colors.sizes()), grad_background = new_empty(means_2d, {background ? channels : 0});
   for_float_dtype(means_2d, [&]<typename T>(T) {
     const Splats<T> splats = make_splats<T>(means_2d, conics, opacities, depths, radii, height, width, alpha_min);
     BlendBackwardArgs<T> args{};
@@ -258,6 +356,10 @@ std::tuple<Tensor, Tensor, Tensor, Tensor, Tensor, Tensor> blend_backward(
     f.transmittance = const_cast<T*>(input<T>("transmittance", transmittance, means_2d, pixels));
     STD_TORCH_CHECK(last.is_contiguous() && last.numel() == pixels && last.scalar_type() == ScalarType::Int, "bad `last`");
     f.last = const_cast<int32_t*>(last.const_data_ptr<int32_t>());
+    f.n_chunks = chunks_of(means_2d, entries, tile_first);
+    f.state = const_cast<T*>(input<T>("state", state, means_2d, f.n_chunks * (channels + 2) * kTile * kTile));
+    Tensor behind = new_empty(means_2d, {f.n_chunks, kTile * kTile});
+    args.behind = behind.mutable_data_ptr<T>();
     args.grad_color = input<T>("grad_color", grad_color, means_2d, pixels * channels);
     args.grad_alpha = input<T>("grad_alpha", grad_alpha, means_2d, pixels);
     args.grad_depth = input<T>("grad_depth", grad_depth, means_2d, pixels);
@@ -287,9 +389,9 @@ STABLE_TORCH_LIBRARY_FRAGMENT(A3D_LIBRARY, m) {
         "Tensor radii, " A3D_LENS ") -> (Tensor, Tensor, Tensor, Tensor)");
   m.def("gaussian_tiles(Tensor means_2d, Tensor conics, Tensor opacities, Tensor depths, Tensor radii, int height, "
         "int width, float alpha_min, int max_intersections) -> (Tensor, Tensor, Tensor, Tensor)");
-  m.def("gaussian_blend(" A3D_SPLATS ", " A3D_LOOK ") -> (Tensor, Tensor, Tensor, Tensor, Tensor)");
+  m.def("gaussian_blend(" A3D_SPLATS ", " A3D_LOOK ") -> (Tensor, Tensor, Tensor, Tensor, Tensor, Tensor)");
   m.def("gaussian_blend_backward(Tensor grad_color, Tensor grad_alpha, Tensor grad_depth, " A3D_SPLATS ", Tensor alpha, "
-        "Tensor depth, Tensor transmittance, Tensor last, " A3D_LOOK ") -> (Tensor, Tensor, Tensor, Tensor, Tensor, Tensor)");
+        "Tensor depth, Tensor transmittance, Tensor last, Tensor state, " A3D_LOOK ") -> (Tensor, Tensor, Tensor, Tensor, Tensor, Tensor)");
 }
 #define A3D_REGISTER(m)                                              \
   m.impl("gaussian_project", TORCH_BOX(&project));                   \

@@ -69,8 +69,16 @@ struct BlendArgs {
   T *color, *alpha, *depth;   // (B, H, W, C) (B, H, W) (B, H, W)
   T* transmittance;           // (B, H, W): what is left of the light behind
   int32_t* last;              // (B, H, W): entries of its tile before the one at which the pixel stopped
-  T* records;                 // (B * N, record_stride(C)), to work in; see blend_math.h
+  T* records;                 // CPU: (B * N, record_stride(C)), to work in; see blend_math.h
+  T* state;                   // CUDA: (n_chunks, C + 2, kTile * kTile): of each chunk what it adds to every value of every
+  int64_t n_chunks;           // pixel of its tile, and the transmittance at its start
 };
+
+// CUDA walks the list of a tile in chunks of as many entries as a block has threads. Those of a tile have the numbers from
+// chunk_base on; a few numbers stay unused.
+constexpr int kChunkEntries = kTile * kTile;
+A3D_FN int64_t chunk_base(const int64_t* tile_first, int64_t tile) { return tile_first[tile] / kChunkEntries + tile; }
+inline int64_t chunk_count(int64_t n_intersections, int64_t n_tiles) { return n_intersections / kChunkEntries + n_tiles; }
 
 template <typename T>
 struct BlendBackwardArgs {
@@ -78,8 +86,33 @@ struct BlendBackwardArgs {
   const T *grad_color, *grad_alpha, *grad_depth;
   T* partials;           // (I, partial_stride(C)): the gradient that each slot contributes; to work in
   T* background_partials;  // (B * tiles, C), to work in, or null
+  T* behind;             // CUDA: (n_chunks, kTile * kTile), to work in: the light behind each chunk
   T *grad_means_2d, *grad_conics, *grad_opacities, *grad_depths, *grad_colors, *grad_background;
 };
+
+// Listing by tile on CUDA, in steps between which the caller adds up and sorts.
+template <typename T>
+struct TileArgs {
+  Splats<T> splats;
+  T* geometry;                // (B * N, kGeometry)
+  int32_t* counts;            // (B * N + 1): 0, then the tiles of each Gaussian
+  const int64_t* slot_first;  // (B * N + 1): sums of counts
+  const int64_t* order;       // (B, N): Gaussians of each image by depth
+  int32_t* ordered_counts;    // (B * N + 1): 0, then the counts in that order
+  const int64_t* ordered_first;  // sums of those
+  int32_t* tiles;             // (I): tile of each entry in that order, image after image
+  Entry* listed;              // (I)
+  const int32_t* sorted_tiles;   // (I), rising
+  const int64_t* sorted_from;    // (I): the place in `listed`
+  int64_t n_intersections;
+  int64_t* tile_first;        // (B * tiles + 1)
+  Entry* entries;             // (I)
+};
+
+template <typename T> void count_tiles_cuda(const TileArgs<T>&, void* stream);    // geometry and counts
+template <typename T> void order_counts_cuda(const TileArgs<T>&, void* stream);   // ordered_counts
+template <typename T> void list_tiles_cuda(const TileArgs<T>&, void* stream);     // tiles and listed
+template <typename T> void finish_tiles_cuda(const TileArgs<T>&, void* stream);   // tile_first and entries
 
 template <typename T> void project_cpu(const ProjectArgs<T>&);
 template <typename T> void project_cuda(const ProjectArgs<T>&, void* stream);
