@@ -183,3 +183,22 @@ esac
     found = json.loads((folder / "results" / "fake.json").read_text())
     assert found.keys() == {"commit", "steps"} and found["steps"]["benchmarks"]["exit"] == "3"
     assert "older" not in (folder / "results" / "fake.md").read_text()
+
+
+def test_interpolated_views_compares_shapes(load, tmp_path):
+    """A ball with itself, and with one of 9/10 of its size; and a whole recipe that only has to be one."""
+    import torch
+    import trimesh
+
+    from asset3d.scene.mesh import Mesh
+
+    module = load("interpolated_views")
+    ball = trimesh.creation.icosphere(3, 0.4)
+    make = lambda scale: Mesh(torch.tensor(ball.vertices * scale, dtype=torch.float32), torch.tensor(ball.faces.copy()))
+    same, smaller = module.compare(make(1), make(1)), module.compare(make(0.9), make(1))
+    assert same == {"chamfer": 0, "iou": 1}
+    assert abs(smaller["chamfer"] - 0.04) < 0.004 and abs(smaller["iou"] - 0.9**3) < 0.02
+    rows = {"mug": {"0": same, "16": smaller}, "tree": {"0": smaller, "16": smaller}}
+    assert module.table(rows, [0, 16]).splitlines()[-1].startswith("| mean | 0.02")
+    recipe = asset3d.load_recipe(module.recipe([0, 16]), {"load.views": tmp_path})
+    assert [stage.name for stage in recipe.stage][-4:] == ["between_16", "field_16", "to_mesh_16", "export_16"]

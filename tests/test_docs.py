@@ -13,7 +13,7 @@ from asset3d import recipe
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 FENCE = re.compile(r"^```(\w+)\n(.*?)^```$", re.M | re.S)
-WHOLE_RUNS = ("first_asset.md", "own_photos.md")
+WHOLE_RUNS = ("first_asset.md", "own_photos.md", "splats.md")
 """Pages whose samples are several runs of recipes; those of the README and the concepts say the same more briefly."""
 QUICK = '''"""Makes every stage of every recipe short: samples show how to ask, not how long it takes."""
 import asset3d.recipe as recipe
