@@ -41,7 +41,7 @@ void for_dtype(const Tensor& q, Fn&& fn) {
   }
 }
 
-// --- values that are not finite ------------------------------------------------------------------------------------------
+// --- values that are not finite --------------------------------------------------------------------------------------
 template <typename T> struct ExponentOf;
 template <> struct ExponentOf<float> { using Bits = uint32_t; static constexpr Bits mask = 0x7f800000u; };
 template <> struct ExponentOf<double> { using Bits = uint64_t; static constexpr Bits mask = 0x7ff0000000000000ull; };
@@ -84,17 +84,19 @@ void refuse_non_finite_rows(const std::string& name, const Tensor& tensor, const
                   i / rows % heads, ", ", i % rows, "]");
 }
 
-// --- tensors to pointers. The messages a user reads come from asset3d/ops/attention.py; these keep memory safe. ----------
+// --- tensors to pointers. The messages a user reads come from asset3d/ops/attention.py; these keep memory safe. ------
 template <typename Element, typename T>
 View<Element> view_of(const Tensor& t, T* data) {
   return {data, t.stride(0), t.stride(1), t.stride(2)};
 }
 
 void check_like(const char* name, const Tensor& t, const Tensor& q, int64_t n_batch, int64_t n_rows) {
-  STD_TORCH_CHECK(t.dim() == 4 && t.size(0) == n_batch && t.size(1) == q.size(1) && t.size(2) == n_rows && t.size(3) == q.size(3),
-                  "attention: ", name, " has the wrong shape");
+  STD_TORCH_CHECK(
+      t.dim() == 4 && t.size(0) == n_batch && t.size(1) == q.size(1) && t.size(2) == n_rows && t.size(3) == q.size(3),
+      "attention: ", name, " has the wrong shape");
   STD_TORCH_CHECK(t.scalar_type() == q.scalar_type() && t.device() == q.device(), "attention: ", name, " must match q");
-  STD_TORCH_CHECK(t.stride(3) == 1 || t.size(3) <= 1 || t.numel() == 0, "attention: the last dimension of ", name, " must be contiguous");
+  STD_TORCH_CHECK(t.stride(3) == 1 || t.size(3) <= 1 || t.numel() == 0, "attention: the last dimension of ", name,
+                  " must be contiguous");
 }
 
 template <typename T>
@@ -114,8 +116,10 @@ Tensor output(const Tensor& like, bool wanted, View<T>& view) {
 
 template <typename T>
 Args<T> make_args(const Tensor& q, const Tensors& keys, const Tensors& values, double scale) {
-  STD_TORCH_CHECK(q.dim() == 4 && q.size(3) >= 1 && q.size(3) <= kMaxHeadSize, "attention: q must be (B, heads, N, 1..256)");
-  STD_TORCH_CHECK(keys.size() == values.size() && !keys.empty() && keys.size() <= kMaxSources, "attention: 1 to 16 sources");
+  STD_TORCH_CHECK(q.dim() == 4 && q.size(3) >= 1 && q.size(3) <= kMaxHeadSize,
+                  "attention: q must be (B, heads, N, 1..256)");
+  STD_TORCH_CHECK(keys.size() == values.size() && !keys.empty() && keys.size() <= kMaxSources,
+                  "attention: 1 to 16 sources");
   Args<T> a{};
   a.q = input<T>("q", q, q, q.size(0), q.size(2));
   a.n_batch = q.size(0);
@@ -127,7 +131,8 @@ Args<T> make_args(const Tensor& q, const Tensors& keys, const Tensors& values, d
   for (size_t s = 0; s < keys.size(); ++s) {
     STD_TORCH_CHECK(keys[s].dim() == 4, "attention: keys must be (Bs, heads, M, D)");
     const int64_t n_batch = keys[s].size(0), n_keys = keys[s].size(2);
-    STD_TORCH_CHECK(n_batch >= 1 ? q.size(0) % n_batch == 0 : q.size(0) == 0, "attention: the batch of a source must divide that of q");
+    STD_TORCH_CHECK(n_batch >= 1 ? q.size(0) % n_batch == 0 : q.size(0) == 0,
+                    "attention: the batch of a source must divide that of q");
     Source<T>& source = a.sources[s];
     source.k = input<T>("a key", keys[s], q, n_batch, n_keys);
     source.v = input<T>("a value", values[s], q, n_batch, n_keys);
@@ -183,7 +188,8 @@ std::tuple<Tensor, Tensors, Tensors> attention_backward(
     const View<const T> saved = input<T>("out", out, q, q.size(0), q.size(2));
     a.out = {const_cast<T*>(saved.data), saved.batch, saved.head, saved.row};
     STD_TORCH_CHECK(log_sum.is_contiguous() && log_sum.numel() == q.size(0) * q.size(1) * q.size(2) &&
-                        log_sum.scalar_type() == sum_dtype(q) && log_sum.device() == q.device(), "attention: bad log_sum");
+                        log_sum.scalar_type() == sum_dtype(q) && log_sum.device() == q.device(),
+                    "attention: bad log_sum");
     a.log_sum = static_cast<Sum<T>*>(const_cast<void*>(log_sum.const_data_ptr()));
     grad_q = output(q, want_q, a.grad_q);
     for (size_t s = 0; s < keys.size(); ++s) {

@@ -56,7 +56,7 @@ template <typename T> void attend_backward_cpu(const Args<T>&);
 template <typename T> void attend_cuda(const Args<T>&, void* stream);
 template <typename T> void attend_backward_cuda(const Args<T>&, void* stream);
 
-// --- vectorised work: attention_simd.cpp --------------------------------------------------------------------------------
+// --- vectorised work: attention_simd.cpp -----------------------------------------------------------------------------
 constexpr int kMaxWidth = 48;       // queries of a tile: three vectors of lanes, 12, 24 or 48
 constexpr int kScoreBlock = 128;    // keys whose scores against a tile are held at once in the forward
 constexpr int kGradientBlock = 64;  // the same in the backward
@@ -93,11 +93,15 @@ A3D_PER_ISA(void attend_bfloat16(const Args<Bfloat16>&, const QueryTask&, float*
 A3D_PER_ISA(void key_gradient_float(const Args<float>&, const KeyTask&, float* workspace))
 A3D_PER_ISA(void key_gradient_bfloat16(const Args<Bfloat16>&, const KeyTask&, float* workspace))
 // grad_q of one batch and head: the sum of n partial gradients, `stride` floats apart, in their order.
-A3D_PER_ISA(void query_gradient_float(const Args<float>&, const QueryTask&, const float* partials, int n, int64_t stride))
-A3D_PER_ISA(void query_gradient_bfloat16(const Args<Bfloat16>&, const QueryTask&, const float* partials, int n, int64_t stride))
+A3D_PER_ISA(void query_gradient_float(const Args<float>&, const QueryTask&, const float* partials, int n,
+                                      int64_t stride))
+A3D_PER_ISA(void query_gradient_bfloat16(const Args<Bfloat16>&, const QueryTask&, const float* partials, int n,
+                                         int64_t stride))
 // out[i] = factor * x[i] . y[i] for n rows of d elements, with the strides between rows.
-A3D_PER_ISA(void row_products_float(const float* x, int64_t x_row, const float* y, int64_t y_row, int64_t n, int d, float factor, float* out))
-A3D_PER_ISA(void row_products_bfloat16(const Bfloat16* x, int64_t x_row, const Bfloat16* y, int64_t y_row, int64_t n, int d, float factor, float* out))
+A3D_PER_ISA(void row_products_float(const float* x, int64_t x_row, const float* y, int64_t y_row, int64_t n, int d,
+                                    float factor, float* out))
+A3D_PER_ISA(void row_products_bfloat16(const Bfloat16* x, int64_t x_row, const Bfloat16* y, int64_t y_row, int64_t n,
+                                       int d, float factor, float* out))
 #ifdef A3D_X86
 namespace avx512 {  // with products of bfloat16 pairs (VDPBF16PS), for machines that have them
 void attend_pairs(const Args<Bfloat16>&, const QueryTask&, float* workspace);

@@ -3,10 +3,10 @@
 namespace A3D_UNITS {
 // What a chunk of keys needs and what is summed for it; sizes in comments.
 struct Keys {
-  int n, n_padded, d, d_padded, n_units, d_lanes;
-  Unit *k, *v;             // [key][unit]
-  Unit* k_columns;         // [key / kPack][d]
-  float *grad_k, *grad_v;  // [key][d]
+  int n = 0, n_padded = 0, d, d_padded, n_units, d_lanes;
+  Unit *k = nullptr, *v = nullptr;             // [key][unit]
+  Unit* k_columns = nullptr;                   // [key / kPack][d]
+  float *grad_k = nullptr, *grad_v = nullptr;  // [key][d]; null where they are not wanted
 };
 // A tile of queries.
 struct Tile {
@@ -27,7 +27,8 @@ struct Block {
 constexpr int kRowUnits = kWidth / kPack;
 
 template <int C>
-A3D_LANE void compute_block(const Keys& keys, const Tile& tile, const Block& block, int first, int n_rows, Float scale_2, Float scale) {
+A3D_LANE void compute_block(const Keys& keys, const Tile& tile, const Block& block, int first, int n_rows,
+                            Float scale_2, Float scale) {
   for (int row = 0; row < n_rows; row += kRows) {
     Sums<C> sum;
     for_each_sum(sum, [](int, int, Float) { return Float(0.0f); });
@@ -63,17 +64,20 @@ A3D_LANE void compute_block(const Keys& keys, const Tile& tile, const Block& blo
 }
 
 // grad[key][d] += rows[key][query] * columns[query][d]
-A3D_LANE void add_to_keys(float* grad, const Keys& keys, int n_rows, const Unit* rows, const Unit* columns, int n_queries) {
+A3D_LANE void add_to_keys(float* grad, const Keys& keys, int n_rows, const Unit* rows, const Unit* columns,
+                          int n_queries) {
   const int n = (n_queries + kPack - 1) / kPack;
   int lane = 0;
-  for (; lane + kWidth < keys.d_lanes || lane + kWidth == keys.d_lanes; lane += kWidth) {
-    if (keys.d_lanes - lane == 4 * kLanes) break;  // two and two are better than three and one
-    add_product<3>(grad + lane, keys.d_lanes, n_rows, rows, kRowUnits, 1, columns + lane, keys.d_lanes, n);
+  const auto add = [&](auto vectors) {
+    constexpr int C = decltype(vectors)::value;
+    add_product<C>(grad + lane, keys.d_lanes, n_rows, rows, kRowUnits, 1, columns + lane, keys.d_lanes, n);
+    lane += C * kLanes;
+  };
+  if constexpr (kVectors == 3) {
+    while (keys.d_lanes - lane >= 3 * kLanes && keys.d_lanes - lane != 4 * kLanes) add(Vectors<3>{});  // 4 = 2 + 2
+    while (keys.d_lanes - lane >= 2 * kLanes) add(Vectors<2>{});
   }
-  for (; lane + 2 * kLanes <= keys.d_lanes; lane += 2 * kLanes)
-    add_product<2>(grad + lane, keys.d_lanes, n_rows, rows, kRowUnits, 1, columns + lane, keys.d_lanes, n);
-  if (lane < keys.d_lanes)
-    add_product<1>(grad + lane, keys.d_lanes, n_rows, rows, kRowUnits, 1, columns + lane, keys.d_lanes, n);
+  while (lane < keys.d_lanes) add(Vectors<1>{});
 }
 
 template <int C>
@@ -110,26 +114,31 @@ void pack_queries(const Args<T>& a, const Keys& keys, const Tile& tile, int64_t 
 
 // The gradients of a packed chunk of keys, from all queries of one batch.
 template <typename T>
-void visit_queries(const Args<T>& a, const KeyTask& task, const Keys& keys, Tile tile, const Block& block, int64_t batch,
-                   bool first_chunk, Unit* rows) {
+void visit_queries(const Args<T>& a, const KeyTask& task, const Keys& keys, Tile tile, const Block& block,
+                   int64_t batch, bool first_chunk, Unit* rows) {
   const Float scale_2(float(base_2(a.scale))), scale(float(a.scale));
-  float* partial = task.partial ? task.partial + (batch * a.n_heads + task.head) * partial_size(a.head_size, a.n_queries) : nullptr;
+  float* partial =
+      task.partial ? task.partial + (batch * a.n_heads + task.head) * partial_size(a.head_size, a.n_queries) : nullptr;
   for (int64_t first = 0; first < a.n_queries; first += kWidth) {
     tile.n = int(std::min<int64_t>(kWidth, a.n_queries - first));
     tile.grad_q = partial ? partial + first * keys.d_padded : nullptr;
     if (partial && first_chunk) fill(tile.grad_q, keys.d_padded * kWidth, 0.0f);
     pack_queries(a, keys, tile, batch, task.head, first, task.delta, rows);
-    with_vectors(tile.n, [&](auto vectors) { add_gradients<decltype(vectors)::value>(keys, tile, block, scale_2, scale); });
+    with_vectors(tile.n,
+                 [&](auto vectors) { add_gradients<decltype(vectors)::value>(keys, tile, block, scale_2, scale); });
   }
 }
 
 template <typename T>
 void key_gradient(const Args<T>& a, const KeyTask& task, float* workspace) {
   const Source<T>& source = a.sources[task.source];
-  const int d = a.head_size, d_padded = int(round_up(d, 8)), n_units = d_padded / kPack, d_lanes = int(round_up(d, kLanes));
+  const int d = a.head_size, d_padded = int(round_up(d, 8)), n_units = d_padded / kPack,
+            d_lanes = int(round_up(d, kLanes));
   const auto take = [&](int64_t n) { float* p = workspace; workspace += round_up(n, 16); return p; };
   const auto units = [&](int64_t n) { return reinterpret_cast<Unit*>(take(n)); };
-  Keys keys{0, 0, d, d_padded, n_units, d_lanes, units(task.chunk * n_units), units(task.chunk * n_units), nullptr, nullptr, nullptr};
+  Keys keys{.d = d, .d_padded = d_padded, .n_units = n_units, .d_lanes = d_lanes};
+  keys.k = units(task.chunk * n_units);
+  keys.v = units(task.chunk * n_units);
   keys.k_columns = kPack == 1 ? keys.k : units(task.chunk / kPack * d_padded);
   if (source.grad_k.data) {
     keys.grad_k = take(task.chunk * d_lanes);

@@ -39,15 +39,19 @@ struct Divided {
   }
 };
 
-// --- float32 and bfloat16 ----------------------------------------------------------------------------------------------
-void attend_some(const Args<float>& a, const QueryTask& task, float* memory) { A3D_DISPATCH(attend_float)(a, task, memory); }
+// --- float32 and bfloat16 --------------------------------------------------------------------------------------------
+void attend_some(const Args<float>& a, const QueryTask& task, float* memory) {
+  A3D_DISPATCH(attend_float)(a, task, memory);
+}
 void attend_some(const Args<Bfloat16>& a, const QueryTask& task, float* memory) {
 #ifdef A3D_X86
   if (simd::has_bfloat16_products()) return avx512::attend_pairs(a, task, memory);
 #endif
   A3D_DISPATCH(attend_bfloat16)(a, task, memory);
 }
-void key_gradient(const Args<float>& a, const KeyTask& task, float* memory) { A3D_DISPATCH(key_gradient_float)(a, task, memory); }
+void key_gradient(const Args<float>& a, const KeyTask& task, float* memory) {
+  A3D_DISPATCH(key_gradient_float)(a, task, memory);
+}
 void key_gradient(const Args<Bfloat16>& a, const KeyTask& task, float* memory) {
 #ifdef A3D_X86
   if (simd::has_bfloat16_products()) return avx512::key_gradient_pairs(a, task, memory);
@@ -66,13 +70,16 @@ double dot(const double* x, const double* y, int n) {
   for (int d = 0; d < n; ++d) sum += x[d] * y[d];
   return sum;
 }
-void row_products(const float* x, int64_t x_row, const float* y, int64_t y_row, int64_t n, int d, double factor, float* out) {
+void row_products(const float* x, int64_t x_row, const float* y, int64_t y_row, int64_t n, int d, double factor,
+                  float* out) {
   A3D_DISPATCH(row_products_float)(x, x_row, y, y_row, n, d, float(factor), out);
 }
-void row_products(const Bfloat16* x, int64_t x_row, const Bfloat16* y, int64_t y_row, int64_t n, int d, double factor, float* out) {
+void row_products(const Bfloat16* x, int64_t x_row, const Bfloat16* y, int64_t y_row, int64_t n, int d, double factor,
+                  float* out) {
   A3D_DISPATCH(row_products_bfloat16)(x, x_row, y, y_row, n, d, float(factor), out);
 }
-void row_products(const double* x, int64_t x_row, const double* y, int64_t y_row, int64_t n, int d, double factor, double* out) {
+void row_products(const double* x, int64_t x_row, const double* y, int64_t y_row, int64_t n, int d, double factor,
+                  double* out) {
   for (int64_t i = 0; i < n; ++i) out[i] = factor * dot(x + i * x_row, y + i * y_row, d);
 }
 
@@ -149,12 +156,12 @@ void attend_backward_tiled(const Args<T>& a) {
   const int64_t ranges = (a.n_queries + kQueries - 1) / kQueries;
   for_each_task(a.n_batch * a.n_heads * ranges, 1, [&](int64_t i, float*) {
     const int64_t pair = i / ranges, first = i % ranges * kQueries;
-    query_gradient(a, {pair / a.n_heads, pair % a.n_heads, first, std::min(first + kQueries, a.n_queries)}, partials.get(),
-                   int(n_slots), slot_size);
+    query_gradient(a, {pair / a.n_heads, pair % a.n_heads, first, std::min(first + kQueries, a.n_queries)},
+                   partials.get(), int(n_slots), slot_size);
   });
 }
 
-// --- float64 -----------------------------------------------------------------------------------------------------------
+// --- float64 ---------------------------------------------------------------------------------------------------------
 // Calls fn(source, batch of the source, key) for all keys that query batch b sees, in order.
 template <typename Fn>
 void for_each_key(const Args<double>& a, int64_t b, Fn&& fn) {
@@ -185,8 +192,8 @@ void attend_tiled(const Args<double>& a) {
 
 // Probability of a key and derivative of its score; `at` is the index of the query in (B, H, N).
 struct Pair { double p, ds; };
-Pair pair_of(const Args<double>& a, const Source<double>& source, int64_t batch, int64_t b, int64_t h, int64_t n, int64_t m,
-             const double* delta) {
+Pair pair_of(const Args<double>& a, const Source<double>& source, int64_t batch, int64_t b, int64_t h, int64_t n,
+             int64_t m, const double* delta) {
   const int64_t at = (b * a.n_heads + h) * a.n_queries + n;
   const double score = a.scale * dot(a.q.at(b, h, n), source.k.at(batch, h, m), a.head_size);
   const double p = std::exp(score - a.log_sum[at]);
@@ -232,7 +239,7 @@ void attend_backward_tiled(const Args<double>& a) {
       });
 }
 
-// --- one key -----------------------------------------------------------------------------------------------------------
+// --- one key ---------------------------------------------------------------------------------------------------------
 // Its probability is 1 whatever the scores: every query sees its value, and nothing moves the scores.
 template <typename T>
 const Source<T>& only_source(const Args<T>& a) {
@@ -296,7 +303,9 @@ template <typename T> void attend_backward_cpu(const Args<T>& a) {
 
 // float16 has no products on CPUs; asset3d/ops/attention.py says what to use.
 template <> void attend_cpu(const Args<Half>&) { throw std::runtime_error("attention: float16 runs on CUDA only"); }
-template <> void attend_backward_cpu(const Args<Half>&) { throw std::runtime_error("attention: float16 runs on CUDA only"); }
+template <> void attend_backward_cpu(const Args<Half>&) {
+  throw std::runtime_error("attention: float16 runs on CUDA only");
+}
 
 template void attend_cpu(const Args<float>&);
 template void attend_cpu(const Args<double>&);

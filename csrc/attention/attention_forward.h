@@ -58,7 +58,8 @@ A3D_LANE void compute_probabilities(float* scores, int n_keys, float* maximum, f
 
 // out^T = out^T * correction + v^T p.
 template <int C>
-A3D_LANE void add_values(float* out, int d_padded, const Unit* values, const Unit* p, int n, const Float (&correction)[C]) {
+A3D_LANE void add_values(float* out, int d_padded, const Unit* values, const Unit* p, int n,
+                         const Float (&correction)[C]) {
   for (int row = 0; row < d_padded; row += kRows) {
     float* target = out + row * kWidth;
     Sums<C> sum;
@@ -69,9 +70,11 @@ A3D_LANE void add_values(float* out, int d_padded, const Unit* values, const Uni
 }
 
 template <int C>
-void attend_tile(const Queries& tiles, int tile, const Unit* keys, const Unit* values, int n_keys, Float scale, float* scores) {
+void attend_tile(const Queries& tiles, int tile, const Unit* keys, const Unit* values, int n_keys, Float scale,
+                 float* scores) {
   Float correction[C];
-  compute_scores<C>(scores, keys, int(round_up(n_keys, kRows)), tiles.q + tile * tiles.n_units * kWidth, tiles.n_units, scale);
+  compute_scores<C>(scores, keys, int(round_up(n_keys, kRows)), tiles.q + tile * tiles.n_units * kWidth, tiles.n_units,
+                    scale);
   compute_probabilities<C>(scores, n_keys, tiles.maximum + tile * kWidth, tiles.sum + tile * kWidth, correction);
   add_values<C>(tiles.out + int64_t(tile) * tiles.d_padded * kWidth, tiles.d_padded, values,
                 reinterpret_cast<const Unit*>(scores), (n_keys + kPack - 1) / kPack, correction);

@@ -40,7 +40,7 @@ template <typename F> __device__ F maximum_of_warp(F value) {
   return value;
 }
 
-// --- delta: one warp per query -------------------------------------------------------------------------------------------
+// --- delta: one warp per query ---------------------------------------------------------------------------------------
 constexpr int kRowWarps = 4;
 template <typename T>
 __global__ void __launch_bounds__(kRowWarps * kWarp) delta_kernel(const Args<T> a) {
@@ -48,12 +48,13 @@ __global__ void __launch_bounds__(kRowWarps * kWarp) delta_kernel(const Args<T> 
   if (n >= a.n_queries) return;
   const T *out = a.out.at(b, h, n), *grad = a.grad_out.at(b, h, n);
   Sum<T> sum = 0;
-  for (int d = int(threadIdx.x % kWarp); d < a.head_size; d += kWarp) sum += Sum<T>(to_float(out[d])) * to_float(grad[d]);
+  for (int d = int(threadIdx.x % kWarp); d < a.head_size; d += kWarp)
+    sum += Sum<T>(to_float(out[d])) * to_float(grad[d]);
   sum = sum_of_warp(sum);
   if (threadIdx.x % kWarp == 0) a.delta[(b * a.n_heads + h) * a.n_queries + n] = sum;
 }
 
-// --- one key: the scores have no gradient, and that of the value is the sum over the queries, in their order ----------------
+// --- one key: the scores have no gradient, and that of the value is the sum over the queries, in their order ---------
 template <typename T>
 __global__ void __launch_bounds__(kWarp) zero_row_kernel(const View<T> view, int head_size) {
   T* row = view.at(blockIdx.z, blockIdx.y, blockIdx.x);
@@ -72,7 +73,7 @@ __global__ void __launch_bounds__(kWarp) value_sum_kernel(const Args<T> a, int s
   assign(source.grad_v.at(batch, h, 0)[d], sum);
 }
 
-// --- launches --------------------------------------------------------------------------------------------------------------
+// --- launches --------------------------------------------------------------------------------------------------------
 inline unsigned parts(int64_t n, int64_t size) { return unsigned((n + size - 1) / size); }
 
 template <typename T>
@@ -82,7 +83,8 @@ dim3 grid_of(const Args<T>& a, int64_t rows, int64_t per_block, int64_t n_batch)
 
 template <typename T>
 void zero_rows(const View<T>& view, const Args<T>& a, int64_t rows, int64_t n_batch, cudaStream_t stream) {
-  if (view.data && rows) A3D_LAUNCH(zero_row_kernel<T>, grid_of(a, rows, 1, n_batch), kWarp, 0, stream, view, a.head_size);
+  if (view.data && rows)
+    A3D_LAUNCH(zero_row_kernel<T>, grid_of(a, rows, 1, n_batch), kWarp, 0, stream, view, a.head_size);
 }
 
 template <typename T>
@@ -103,7 +105,8 @@ void run_backward(const Args<T>& a, cudaStream_t stream, QueryGradient query_gra
   const int64_t keys = total_keys(a);
   if (keys == 1) return backward_of_one_key(a, stream);
   if (keys == 0) zero_rows(a.grad_q, a, a.n_queries, a.n_batch, stream);
-  if (a.n_queries) A3D_LAUNCH(delta_kernel<T>, grid_of(a, a.n_queries, kRowWarps, a.n_batch), kRowWarps * kWarp, 0, stream, a);
+  if (a.n_queries)
+    A3D_LAUNCH(delta_kernel<T>, grid_of(a, a.n_queries, kRowWarps, a.n_batch), kRowWarps * kWarp, 0, stream, a);
   if (a.n_queries && keys && a.grad_q.data) query_gradient();
   for (int s = 0; s < a.n_sources; ++s)
     if (a.sources[s].n_keys && a.sources[s].grad_k.data) key_gradient(s);

@@ -2,8 +2,8 @@
 // The formulas of attention, for scalars and lanes, shared by every schedule.
 //   score = scale * q . k          probability = exp(score - log_sum)      out = sum over keys of probability * v
 //   log_sum = log of the sum over keys of exp(score)                       delta = out . grad_out
-//   d score = probability * (grad_out . v - delta)                         grad_v = sum over queries of probability * grad_out
-//   grad_q = scale * sum over keys of d score * k                          grad_k = scale * sum over queries of d score * q
+//   d score = probability * (grad_out . v - delta)         grad_v = sum over queries of probability * grad_out
+//   grad_q = scale * sum over keys of d score * k          grad_k = scale * sum over queries of d score * q
 // Exponentials are of base 2: schedules multiply scores by base_2(scale) and keep maxima and sums in that base.
 #include <cmath>
 #include "attention.h"

@@ -13,9 +13,9 @@ constexpr int kRows = 16 * kWarps;  // that a block owns
 // How a head size D, padded to one of a few, is computed.
 template <int D>
 struct Shape {
-  static constexpr int stride = D + 8;                   // of rows in shared memory: 16 bytes more, against bank conflicts
+  static constexpr int stride = D + 8;  // of rows in shared memory: 16 bytes more, against bank conflicts
   static constexpr int keys = D <= 160 ? 64 : 32;        // of a tile in the forward and in the gradient of queries
-  static constexpr int queries = D <= 160 ? 64 : 32;     // of a tile in the gradient of keys
+  static constexpr int queries = D <= 160 ? 64 : 16;     // of a tile in the gradient of keys: 99 KiB hold all
   static constexpr int columns = D <= 128 ? D : D / (D <= 160 ? 2 : 4);  // of gradients that a block of keys sums
   static constexpr int forward_bytes = (kRows + 2 * keys) * stride * 2;
   static constexpr int query_bytes = (2 * kRows + 2 * keys) * stride * 2;
@@ -25,9 +25,10 @@ struct Shape {
 __device__ __forceinline__ int lane_id() { return int(threadIdx.x % kWarp); }
 __device__ __forceinline__ int warp_id() { return int(threadIdx.x / kWarp); }
 
-// n_rows rows of D elements in shared memory from n rows of head_size; zeros elsewhere. Copies may be on their way still.
+// n_rows rows of D elements in shared memory from n rows of head_size; zeros elsewhere. Copies may still be on their way.
 template <int D, typename T>
-__device__ void load_rows(T* shared, const T* rows, int64_t row_stride, int64_t n, int n_rows, int head_size, bool vectors) {
+__device__ void load_rows(T* shared, const T* rows, int64_t row_stride, int64_t n, int n_rows, int head_size,
+                          bool vectors) {
   for (int i = int(threadIdx.x); i < n_rows * (D / 8); i += kThreads) {
     const int r = i / (D / 8), d = i % (D / 8) * 8;
     T* to = shared + r * Shape<D>::stride + d;
@@ -55,7 +56,7 @@ template <int D, typename T> __device__ const T* at_rows_of_b(const T* corner) {
 
 // sum[16 rows][16 columns] += a[16 rows][D] * b[16 rows][D]^T
 template <int D, typename T>
-__device__ void add_products(float (&sum)[2][4], const T* a, const T* b) {
+__device__ void add_products(float (*sum)[4], const T* a, const T* b) {
 #pragma unroll
   for (int d = 0; d < D; d += 16) {
     uint32_t left[4], right[4];
@@ -68,7 +69,7 @@ __device__ void add_products(float (&sum)[2][4], const T* a, const T* b) {
 
 // sum[16 rows][kColumns] += weights[16 rows][16] * rows[16][kColumns]
 template <int D, int kColumns, typename T>
-__device__ void add_weighted(float (&sum)[kColumns / 8][4], const float (&weights)[2][4], const T* rows) {
+__device__ void add_weighted(float (&sum)[kColumns / 8][4], const float (*weights)[4], const T* rows) {
   const uint32_t left[4] = {mma::pack<T>(weights[0][0], weights[0][1]), mma::pack<T>(weights[0][2], weights[0][3]),
                             mma::pack<T>(weights[1][0], weights[1][1]), mma::pack<T>(weights[1][2], weights[1][3])};
 #pragma unroll
@@ -82,7 +83,8 @@ __device__ void add_weighted(float (&sum)[kColumns / 8][4], const float (&weight
 
 // Rows `row` and row + 8 of this warp's sums, each times a factor, to global memory.
 template <int kColumns, typename T, typename Row>
-__device__ void store_sums(const float (&sum)[kColumns / 8][4], int first_column, int head_size, const float (&factor)[2], Row row_of) {
+__device__ void store_sums(const float (&sum)[kColumns / 8][4], int first_column, int head_size,
+                           const float (&factor)[2], Row row_of) {
 #pragma unroll
   for (int half = 0; half < 2; ++half) {
     T* row = row_of(warp_id() * 16 + lane_id() / 4 + half * 8);
@@ -102,10 +104,11 @@ template <typename Combine> __device__ float of_row(float value, Combine combine
   return combine(value, __shfl_xor_sync(kAllLanes, value, 2));
 }
 
-// --- forward -----------------------------------------------------------------------------------------------------------------
+// --- forward ---------------------------------------------------------------------------------------------------------
 // Turns scores of 16 queries and kKeys keys, n of which exist, into probabilities; `keep` is for earlier sums.
 template <int kKeys>
-__device__ void take_probabilities(float (&scores)[kKeys / 8][4], int n, float scale, float (&top)[2], float (&total)[2], float (&keep)[2]) {
+__device__ void take_probabilities(float (&scores)[kKeys / 8][4], int n, float scale, float (&top)[2],
+                                   float (&total)[2], float (&keep)[2]) {
 #pragma unroll
   for (int half = 0; half < 2; ++half) {
     float higher = top[half];
@@ -139,7 +142,8 @@ __global__ void __launch_bounds__(kThreads) attend_kernel(const Args<T> a, bool 
   const auto load = [&](const KeyTile& tile, View<const T> Source<T>::*side, T* to) {
     const Source<T>& source = a.sources[tile.source];
     const View<const T>& view = source.*side;
-    load_rows<D>(to, view.at(batch_of_source(a, source, b), h, tile.first), view.row, tile.n, kKeys, a.head_size, vectors);
+    load_rows<D>(to, view.at(batch_of_source(a, source, b), h, tile.first), view.row, tile.n, kKeys, a.head_size,
+                 vectors);
   };
   float out[D / 8][4] = {}, top[2] = {-INFINITY, -INFINITY}, total[2] = {0, 0};
   KeyTile tile;
@@ -153,7 +157,7 @@ __global__ void __launch_bounds__(kThreads) attend_kernel(const Args<T> a, bool 
     float scores[kKeys / 8][4] = {}, keep[2];
 #pragma unroll
     for (int j = 0; j < kKeys / 16; ++j)
-      add_products<D>(reinterpret_cast<float(&)[2][4]>(scores[2 * j]), q + warp_id() * 16 * kStride, k + j * 16 * kStride);
+      add_products<D>(scores + 2 * j, q + warp_id() * 16 * kStride, k + j * 16 * kStride);
     take_probabilities<kKeys>(scores, tile.n, float(base_2(a.scale)), top, total, keep);
 #pragma unroll
     for (int t = 0; t < D / 8; ++t)
@@ -164,7 +168,7 @@ __global__ void __launch_bounds__(kThreads) attend_kernel(const Args<T> a, bool 
     if (more) load(tile, &Source<T>::k, k);
 #pragma unroll
     for (int j = 0; j < kKeys / 16; ++j)
-      add_weighted<D, D, T>(out, reinterpret_cast<float(&)[2][4]>(scores[2 * j]), v + j * 16 * kStride);
+      add_weighted<D, D, T>(out, scores + 2 * j, v + j * 16 * kStride);
   }
   float factor[2];
 #pragma unroll
@@ -175,12 +179,13 @@ __global__ void __launch_bounds__(kThreads) attend_kernel(const Args<T> a, bool 
     if (lane_id() % 4 == 0 && n < a.n_queries)
       a.log_sum[(b * a.n_heads + h) * a.n_queries + n] = log_sum_of(top[half], total[half]);
   }
-  store_sums<D, T>(out, 0, a.head_size, factor, [&](int row) { return first + row < a.n_queries ? a.out.at(b, h, first + row) : nullptr; });
+  store_sums<D, T>(out, 0, a.head_size, factor,
+                   [&](int row) { return first + row < a.n_queries ? a.out.at(b, h, first + row) : nullptr; });
 }
 
-// --- gradient of the queries -----------------------------------------------------------------------------------------------
+// --- gradient of the queries -----------------------------------------------------------------------------------------
 template <typename T, int D>
-__global__ void __launch_bounds__(kThreads) query_gradient_kernel(const Args<T> a, bool vectors) {
+__global__ void __launch_bounds__(kThreads, 2) query_gradient_kernel(const Args<T> a, bool vectors) {
   constexpr int kKeys = Shape<D>::keys, kStride = Shape<D>::stride;
   A3D_DYNAMIC_SHARED(T, shared);
   T *q = shared, *grad = q + kRows * kStride, *k = grad + kRows * kStride, *v = k + kKeys * kStride;
@@ -224,9 +229,9 @@ __global__ void __launch_bounds__(kThreads) query_gradient_kernel(const Args<T> 
                    [&](int row) { return first + row < a.n_queries ? a.grad_q.at(b, h, first + row) : nullptr; });
 }
 
-// --- gradients of keys and values: with keys as rows, scores come out transposed ---------------------------------------------
+// --- gradients of keys and values: with keys as rows, scores come out transposed -------------------------------------
 template <typename T, int D>
-__global__ void __launch_bounds__(kThreads) key_gradient_kernel(const Args<T> a, int s, bool vectors) {
+__global__ void __launch_bounds__(kThreads, 2) key_gradient_kernel(const Args<T> a, int s, bool vectors) {
   constexpr int kQueries = Shape<D>::queries, kStride = Shape<D>::stride, kColumns = Shape<D>::columns;
   constexpr int kParts = D / kColumns;  // blocks that share the columns of the same keys
   A3D_DYNAMIC_SHARED(T, shared);
@@ -241,7 +246,8 @@ __global__ void __launch_bounds__(kThreads) key_gradient_kernel(const Args<T> a,
   load_rows<D>(v, source.v.at(batch, h, first), source.v.row, source.n_keys - first, kRows, a.head_size, vectors);
   float grad_k[kColumns / 8][4] = {}, grad_v[kColumns / 8][4] = {};
   for (int64_t i = 0, tiles = (a.n_queries + kQueries - 1) / kQueries; i < group * tiles; ++i) {
-    const int64_t b = batch * group + i / tiles, start = i % tiles * kQueries, at = (b * a.n_heads + h) * a.n_queries + start;
+    const int64_t b = batch * group + i / tiles, start = i % tiles * kQueries,
+                  at = (b * a.n_heads + h) * a.n_queries + start;
     const int n = int(a.n_queries - start < kQueries ? a.n_queries - start : kQueries);
     load_rows<D>(q, a.q.at(b, h, start), a.q.row, n, kQueries, a.head_size, vectors);
     load_rows<D>(grad, a.grad_out.at(b, h, start), a.grad_out.row, n, kQueries, a.head_size, vectors);
@@ -276,7 +282,7 @@ __global__ void __launch_bounds__(kThreads) key_gradient_kernel(const Args<T> a,
   store_sums<kColumns, T>(grad_v, column, a.head_size, factor, row_of(source.grad_v));
 }
 
-// --- launches --------------------------------------------------------------------------------------------------------------
+// --- launches --------------------------------------------------------------------------------------------------------
 template <int D> struct Head { static constexpr int size = D; };
 template <typename Fn> void with_head(int head_size, Fn fn) {
   if (head_size <= 32) return fn(Head<32>{});
@@ -290,7 +296,8 @@ template <typename Fn> void with_head(int head_size, Fn fn) {
 
 // Whether rows may be copied 16 bytes at a time.
 template <typename T> bool is_aligned(const View<const T>& view) {
-  return reinterpret_cast<uintptr_t>(view.data) % 16 == 0 && view.batch % 8 == 0 && view.head % 8 == 0 && view.row % 8 == 0;
+  return reinterpret_cast<uintptr_t>(view.data) % 16 == 0 && view.batch % 8 == 0 && view.head % 8 == 0 &&
+         view.row % 8 == 0;
 }
 template <typename T> bool has_vectors(const Args<T>& a, bool backward) {
   bool all = a.head_size % 8 == 0 && is_aligned(a.q) && (!backward || is_aligned(a.grad_out));
@@ -319,7 +326,8 @@ template <typename T> void attend_backward_cuda(const Args<T>& a, void* stream_p
         [&] {
           constexpr int bytes = Shape<D>::query_bytes;
           A3D_ALLOW_SHARED((query_gradient_kernel<T, D>), bytes);
-          A3D_LAUNCH((query_gradient_kernel<T, D>), grid_of(a, a.n_queries, kRows, a.n_batch), kThreads, bytes, stream, a, vectors);
+          A3D_LAUNCH((query_gradient_kernel<T, D>), grid_of(a, a.n_queries, kRows, a.n_batch), kThreads, bytes, stream,
+                     a, vectors);
         },
         [&](int s) {
           constexpr int bytes = Shape<D>::key_bytes;

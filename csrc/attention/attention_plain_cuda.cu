@@ -62,7 +62,8 @@ __global__ void __launch_bounds__(kThreads) attend_kernel(const Args<T> a) {
 // Probability of a key for a query and the derivative of its score.
 template <typename T> struct Weights { T p, ds; };
 template <typename T>
-__device__ Weights<T> weights_of(const Args<T>& a, const Source<T>& source, int64_t batch, int64_t b, int64_t h, int64_t n, int64_t m) {
+__device__ Weights<T> weights_of(const Args<T>& a, const Source<T>& source, int64_t batch, int64_t b, int64_t h,
+                                 int64_t n, int64_t m) {
   const int64_t at = (b * a.n_heads + h) * a.n_queries + n;
   const T score = T(base_2(a.scale)) * dot(a.q.at(b, h, n), source.k.at(batch, h, m), a.head_size);
   const T p = exp2(score - a.log_sum[at] * T(kLog2E));
@@ -109,17 +110,21 @@ __global__ void __launch_bounds__(kThreads) key_gradient_kernel(const Args<T> a,
 
 template <typename T> void attend_cuda(const Args<T>& a, void* stream) {
   if (a.n_batch * a.n_heads * a.n_queries == 0) return;
-  A3D_LAUNCH(attend_kernel<T>, grid_of(a, a.n_queries, kRowWarps, a.n_batch), kThreads, 0, static_cast<cudaStream_t>(stream), a);
+  A3D_LAUNCH(attend_kernel<T>, grid_of(a, a.n_queries, kRowWarps, a.n_batch), kThreads, 0,
+             static_cast<cudaStream_t>(stream), a);
 }
 
 template <typename T> void attend_backward_cuda(const Args<T>& a, void* stream_pointer) {
   const cudaStream_t stream = static_cast<cudaStream_t>(stream_pointer);
   run_backward(
       a, stream,
-      [&] { A3D_LAUNCH(query_gradient_kernel<T>, grid_of(a, a.n_queries, kRowWarps, a.n_batch), kThreads, 0, stream, a); },
+      [&] {
+        A3D_LAUNCH(query_gradient_kernel<T>, grid_of(a, a.n_queries, kRowWarps, a.n_batch), kThreads, 0, stream, a);
+      },
       [&](int s) {
         const Source<T>& source = a.sources[s];
-        A3D_LAUNCH(key_gradient_kernel<T>, grid_of(a, source.n_keys, kRowWarps, source.n_batch), kThreads, 0, stream, a, s);
+        A3D_LAUNCH(key_gradient_kernel<T>, grid_of(a, source.n_keys, kRowWarps, source.n_batch), kThreads, 0, stream, a,
+                   s);
       });
 }
 

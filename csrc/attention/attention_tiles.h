@@ -22,14 +22,21 @@ A3D_LANE Units load_units(const Unit* p) { return load(p); }
 A3D_LANE void store_units(Unit* p, Units a) { store(p, a); }
 A3D_LANE Float dot(Units a, Units b, Float sum) { return fma(a, b, sum); }
 #endif
-constexpr int kRows = kLanes == 16 ? 8 : 4;  // of sums in registers; divides every padded size
-constexpr int kWidth = 3 * kLanes;           // queries of a tile
+// Sums in registers: kRows rows, which divide every padded size, of up to kVectors vectors. Few of them in sanitized
+// builds, whose checks take the compiler minutes for all.
+#ifdef __SANITIZE_ADDRESS__
+constexpr int kRows = 2, kVectors = 1;
+#else
+constexpr int kRows = kLanes == 16 ? 8 : 4, kVectors = 3;
+#endif
+constexpr int kWidth = kVectors * kLanes;  // queries of a tile
 static_assert(kWidth <= kMaxWidth && kMaxWidth % kWidth == 0);
 
 template <int C> struct Sums { Float at[kRows][C]; };
 
 template <int C>
-A3D_LANE void multiply(Sums<C>& sum, const Unit* a, int64_t a_row, int64_t a_unit, const Unit* b, int64_t b_unit, int n) {
+A3D_LANE void multiply(Sums<C>& sum, const Unit* a, int64_t a_row, int64_t a_unit, const Unit* b, int64_t b_unit,
+                       int n) {
   for (int k = 0; k < n; ++k, a += a_unit, b += b_unit) {
     Units column[C];
 #pragma GCC unroll 4
@@ -65,12 +72,14 @@ A3D_LANE void add_product(float* sums, int64_t width, int n_rows, const Unit* a,
   }
 }
 
-// Calls fn(std::integral_constant-like width) with the vectors that n lanes take.
+// Calls fn(Vectors<C>{}) with the number of vectors that n lanes take.
 template <int C> struct Vectors { static constexpr int value = C; };
 template <typename Fn> A3D_LANE void with_vectors(int n_lanes, Fn fn) {
-  if (n_lanes <= kLanes) return fn(Vectors<1>{});
-  if (n_lanes <= 2 * kLanes) return fn(Vectors<2>{});
-  fn(Vectors<3>{});
+  if constexpr (kVectors == 3) {
+    if (n_lanes > 2 * kLanes) return fn(Vectors<3>{});
+    if (n_lanes > kLanes) return fn(Vectors<2>{});
+  }
+  fn(Vectors<1>{});
 }
 
 // 2^x for x <= 0, and for the little above 0 that rounding brings; never less than 2^-126. Relative error 2e-7, with
@@ -96,7 +105,7 @@ A3D_LANE void fill(float* out, int64_t n, float value) {
   for (int64_t i = 0; i < n; ++i) out[i] = value;
 }
 
-// --- packing -----------------------------------------------------------------------------------------------------------
+// --- packing ---------------------------------------------------------------------------------------------------------
 #if A3D_PAIRS
 // The even and the odd element of 16 pairs, rounded to nearest.
 A3D_LANE Units pairs_of(Float even, Float odd) {

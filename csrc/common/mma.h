@@ -89,13 +89,16 @@ template <> __device__ __forceinline__ uint32_t pack<Half>(float low, float high
   return out;
 }
 
-template <typename T> __device__ __forceinline__ void multiply_add(float (&c)[4], const uint32_t (&a)[4], const uint32_t* b);
-#define A3D_MMA(type, name)                                                                                            \
-  template <> __device__ __forceinline__ void multiply_add<type>(float (&c)[4], const uint32_t (&a)[4], const uint32_t* b) { \
-    asm volatile("mma.sync.aligned.m16n8k16.row.col.f32." name "." name ".f32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, "   \
-                 "{%8, %9}, {%0, %1, %2, %3};"                                                                         \
-                 : "+f"(c[0]), "+f"(c[1]), "+f"(c[2]), "+f"(c[3])                                                      \
-                 : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]));                                  \
+template <typename T> __device__ __forceinline__ void multiply_add(float (&c)[4], const uint32_t (&a)[4],
+                                                                   const uint32_t* b);
+#define A3D_MMA(type, name)                                                                             \
+  template <> __device__ __forceinline__ void multiply_add<type>(float (&c)[4], const uint32_t (&a)[4], \
+                                                                 const uint32_t* b) {                   \
+    asm volatile("mma.sync.aligned.m16n8k16.row.col.f32." name "." name                                 \
+                 ".f32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, "                                            \
+                 "{%8, %9}, {%0, %1, %2, %3};"                                                          \
+                 : "+f"(c[0]), "+f"(c[1]), "+f"(c[2]), "+f"(c[3])                                       \
+                 : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]));                   \
   }
 A3D_MMA(Bfloat16, "bf16")
 A3D_MMA(Half, "f16")
