@@ -91,3 +91,26 @@ def blend_gaussians_reference(projected, colors, resolution, *, background=None,
     if not images:
         return tuple(like.new_zeros(0, height, width, c) for c in (colors.shape[-1], 1, 1))
     return tuple(torch.stack(parts) for parts in zip(*images))
+
+
+def spherical_harmonics_reference(coefficients, directions, degree):
+    directions = directions if directions.dim() == 3 else directions[None]
+    basis = torch.stack(_harmonics(*directions.unbind(-1), degree), -1)  # (B, N, (degree + 1)^2)
+    return (torch.einsum("bnk,nkc->bnc", basis, coefficients[:, : (degree + 1) ** 2]) + 0.5).clamp(min=0)
+
+
+def _harmonics(x: Tensor, y: Tensor, z: Tensor, degree: int) -> list[Tensor]:
+    """Real spherical harmonics; the constants are sqrt of rational multiples of 1 / pi, such as sqrt(3 / (4 pi))."""
+    values = [torch.full_like(x, 0.28209479177387814)]
+    if degree > 0:
+        values += [-0.4886025119029199 * y, 0.4886025119029199 * z, -0.4886025119029199 * x]
+    if degree > 1:
+        xx, yy, zz = x * x, y * y, z * z
+        values += [1.0925484305920792 * x * y, -1.0925484305920792 * y * z, 0.31539156525252005 * (2 * zz - xx - yy),
+                   -1.0925484305920792 * x * z, 0.5462742152960396 * (xx - yy)]
+    if degree > 2:
+        values += [-0.5900435899266435 * y * (3 * xx - yy), 2.890611442640554 * x * y * z,
+                   -0.4570457994644658 * y * (4 * zz - xx - yy), 0.3731763325901154 * z * (2 * zz - 3 * xx - 3 * yy),
+                   -0.4570457994644658 * x * (4 * zz - xx - yy), 1.445305721320277 * z * (xx - yy),
+                   -0.5900435899266435 * x * (xx - 3 * yy)]
+    return values

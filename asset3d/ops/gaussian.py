@@ -16,6 +16,7 @@ from asset3d.errors import TooManyIntersections
 from asset3d.ops._check import check
 from asset3d.ops._gaussian_reference import blend_gaussians_reference as blend_gaussians_reference
 from asset3d.ops._gaussian_reference import project_gaussians_reference as project_gaussians_reference
+from asset3d.ops._gaussian_reference import spherical_harmonics_reference as spherical_harmonics_reference
 from asset3d.ops._gaussian_types import ALPHA_MIN, MAX_INTERSECTIONS
 from asset3d.ops._gaussian_types import ProjectedGaussians as ProjectedGaussians
 from asset3d.ops._gaussian_types import SplatRendering as SplatRendering
@@ -179,6 +180,8 @@ def spherical_harmonics(
     """Colours of Gaussians seen along unit directions: 0.5 + sum of coefficient * harmonic, at least 0.
 
     Basis and signs are those of published splats. Only the first (degree + 1)^2 coefficients are looked at.
+    Differentiable in coefficients and directions; the harmonics are polynomials of x, y and z, which need not have
+    length 1 for that.
 
     Args:
         coefficients: (N, K, 3), K >= (degree + 1)^2.
@@ -194,25 +197,7 @@ def spherical_harmonics(
         raise ValueError(f"{op}: degree {degree} takes {n_used} `coefficients` per channel, got "
                          f"{coefficients.shape[1]}")
     directions = directions if directions.dim() == 3 else directions[None]
-    basis = torch.stack(_harmonics(*directions.unbind(-1), degree), -1)  # (B, N, (degree + 1)^2)
-    return (torch.einsum("bnk,nkc->bnc", basis, coefficients[:, :n_used]) + 0.5).clamp(min=0)
-
-
-def _harmonics(x: Tensor, y: Tensor, z: Tensor, degree: int) -> list[Tensor]:
-    """Real spherical harmonics; the constants are sqrt of rational multiples of 1 / pi, such as sqrt(3 / (4 pi))."""
-    values = [torch.full_like(x, 0.28209479177387814)]
-    if degree > 0:
-        values += [-0.4886025119029199 * y, 0.4886025119029199 * z, -0.4886025119029199 * x]
-    if degree > 1:
-        xx, yy, zz = x * x, y * y, z * z
-        values += [1.0925484305920792 * x * y, -1.0925484305920792 * y * z, 0.31539156525252005 * (2 * zz - xx - yy),
-                   -1.0925484305920792 * x * z, 0.5462742152960396 * (xx - yy)]
-    if degree > 2:
-        values += [-0.5900435899266435 * y * (3 * xx - yy), 2.890611442640554 * x * y * z,
-                   -0.4570457994644658 * y * (4 * zz - xx - yy), 0.3731763325901154 * z * (2 * zz - 3 * xx - 3 * yy),
-                   -0.4570457994644658 * x * (4 * zz - xx - yy), 1.445305721320277 * z * (xx - yy),
-                   -0.5900435899266435 * x * (xx - 3 * yy)]
-    return values
+    return torch.ops.asset3d.spherical_harmonics(coefficients.contiguous(), directions.contiguous(), degree)
 
 
 def _view_directions(means: Tensor, world_to_camera: Tensor) -> Tensor:
@@ -290,6 +275,16 @@ def _(grad_color, grad_alpha, grad_depth, means_2d, conics, opacities, depths, c
     return *grads, means_2d.new_empty(0 if background is None else background.shape)
 
 
+@torch.library.register_fake("asset3d::spherical_harmonics")
+def _(coefficients, directions, degree):
+    return directions.new_empty(directions.shape)
+
+
+@torch.library.register_fake("asset3d::spherical_harmonics_backward")
+def _(grad_colors, coefficients, directions, degree):
+    return coefficients.new_empty(coefficients.shape), directions.new_empty(directions.shape)
+
+
 # Derivatives
 
 
@@ -318,6 +313,15 @@ def _blend_backward(ctx, *grads):
     return *grads, background if ctx.has_background else None, *[None] * 10
 
 
+def _harmonics_save(ctx, inputs, output):
+    *tensors, ctx.degree = inputs
+    ctx.save_for_backward(*tensors)
+
+
+def _harmonics_backward(ctx, grad):
+    return *torch.ops.asset3d.spherical_harmonics_backward(grad.contiguous(), *ctx.saved_tensors, ctx.degree), None
+
+
 def _refuse_second_derivative(op: str):
     def refuse(ctx, *grads):
         raise NotImplementedError(f"{op} has no second derivative; differentiate {op}_reference twice instead")
@@ -327,6 +331,9 @@ def _refuse_second_derivative(op: str):
 
 torch.library.register_autograd("asset3d::gaussian_project", _project_backward, setup_context=_project_save)
 torch.library.register_autograd("asset3d::gaussian_blend", _blend_backward, setup_context=_blend_save)
+torch.library.register_autograd("asset3d::spherical_harmonics", _harmonics_backward, setup_context=_harmonics_save)
+torch.library.register_autograd(
+    "asset3d::spherical_harmonics_backward", _refuse_second_derivative("spherical_harmonics"))
 torch.library.register_autograd(
     "asset3d::gaussian_project_backward", _refuse_second_derivative("project_gaussians"))
 torch.library.register_autograd("asset3d::gaussian_blend_backward", _refuse_second_derivative("blend_gaussians"))
@@ -343,7 +350,7 @@ def rasterize_gaussians_reference(means, quats, scales, opacities, colors, world
         means, quats, scales, opacities, world_to_camera, intrinsics, resolution, near=near, far=far, dilation=dilation,
         normalize_quats=normalize_quats, antialiased=antialiased, alpha_min=alpha_min)
     if sh_degree is not None:
-        colors = spherical_harmonics(colors, _view_directions(means, world_to_camera), sh_degree)
+        colors = spherical_harmonics_reference(colors, _view_directions(means, world_to_camera), sh_degree)
     images = blend_gaussians_reference(
         projected, colors, resolution, background=background, alpha_max=alpha_max, alpha_min=alpha_min,
         stop_transmittance=stop_transmittance)

@@ -114,6 +114,27 @@ template <typename T> void order_counts_cuda(const TileArgs<T>&, void* stream); 
 template <typename T> void list_tiles_cuda(const TileArgs<T>&, void* stream);     // tiles and listed
 template <typename T> void finish_tiles_cuda(const TileArgs<T>&, void* stream);   // tile_first and entries
 
+template <typename T>
+struct HarmonicsArgs {
+  const T* coefficients;      // (N, n_coefficients, 3)
+  const T* directions;        // (B, N, 3)
+  int64_t n, n_images, n_coefficients;
+  int degree;
+  T* colors;                  // (B, N, 3)
+};
+
+template <typename T>
+struct HarmonicsBackwardArgs {
+  HarmonicsArgs<T> forward;   // colors are not set
+  const T* grad_colors;       // (B, N, 3)
+  T *grad_coefficients, *grad_directions;
+};
+
+template <typename T> void harmonics_cpu(const HarmonicsArgs<T>&);
+template <typename T> void harmonics_cuda(const HarmonicsArgs<T>&, void* stream);
+template <typename T> void harmonics_backward_cpu(const HarmonicsBackwardArgs<T>&);
+template <typename T> void harmonics_backward_cuda(const HarmonicsBackwardArgs<T>&, void* stream);
+
 template <typename T> void project_cpu(const ProjectArgs<T>&);
 template <typename T> void project_cuda(const ProjectArgs<T>&, void* stream);
 template <typename T> void project_backward_cpu(const ProjectBackwardArgs<T>&);

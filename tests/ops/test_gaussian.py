@@ -14,6 +14,7 @@ from asset3d.ops.gaussian import (
     rasterize_gaussians,
     rasterize_gaussians_reference,
     spherical_harmonics,
+    spherical_harmonics_reference,
 )
 
 
@@ -243,6 +244,23 @@ def test_spherical_harmonics():
     right = spherical_harmonics(unit[3:4] * 0.1, torch.tensor([[1.0, 0.0, 0.0]], dtype=torch.float64), 1)
     assert up[0, 0, 0] == pytest.approx(0.548860) and right[0, 0, 0] == pytest.approx(0.451140)
     assert (spherical_harmonics(-4 * unit[:1], directions[:1], 0) == 0).all()
+
+
+@pytest.mark.parametrize("device", DEVICES)
+@pytest.mark.parametrize("degree", [0, 1, 2, 3])
+def test_spherical_harmonics_match_reference(device, degree):
+    generator = torch.Generator().manual_seed(degree)
+    coefficients = torch.randn(7, 16, 3, generator=generator, dtype=torch.float64).to(device).requires_grad_()
+    directions = torch.randn(2, 7, 3, generator=generator, dtype=torch.float64).to(device)
+    directions = torch.nn.functional.normalize(directions, dim=-1).requires_grad_()
+    ours = spherical_harmonics(coefficients, directions, degree)
+    torch.testing.assert_close(ours, spherical_harmonics_reference(coefficients, directions, degree))
+    assert (ours == 0).any() and (ours > 0).any()
+    call = lambda c, d: spherical_harmonics(c, d, degree)
+    assert torch.autograd.gradcheck(call, (coefficients, directions))
+    torch.library.opcheck(torch.ops.asset3d.spherical_harmonics.default, (coefficients, directions, degree))
+    single = spherical_harmonics(coefficients.float(), directions.float(), degree)
+    torch.testing.assert_close(single.double(), ours, rtol=1e-5, atol=1e-5)
 
 
 def test_spherical_harmonics_seen_from_cameras():

@@ -34,6 +34,14 @@ def test_projection(dtype):
     assert_emulated_equals_cpu("gaussian_project_backward", *backward, **tolerance)
 
 
+@pytest.mark.parametrize("degree", [0, 3])
+def test_harmonics(degree):
+    coefficients, directions, grad = random_like([torch.empty(41, 16, 3), torch.empty(3, 41, 3), torch.empty(3, 41, 3)])
+    exact = {"rtol": 0, "atol": 0}
+    assert_emulated_equals_cpu("spherical_harmonics", coefficients, directions, degree, **exact)
+    assert_emulated_equals_cpu("spherical_harmonics_backward", grad, coefficients, directions, degree, **exact)
+
+
 @pytest.mark.parametrize("n, views", [(0, 2), (1, 1), (90, 3), (40, 0)])
 def test_lists_of_tiles(n, views):
     s = scene(n=n, views=views, resolution=(37, 50), sigma=0.2)
