@@ -93,16 +93,28 @@ template <int kWidth> A3D_LANE void store_rows(float* p, int64_t n, const Float*
     for (int k = 0; k < kWidth; ++k) p[i * kWidth + k] = column[k][i];
 }
 
+#if A3D_ISA_LANES == 16
+// Each adds the halves of two vectors into one: their 8 or 4 lanes apart, then within each quarter.
+A3D_LANE Float add_halves(Float a, Float b) {
+  return _mm512_add_ps(_mm512_shuffle_f32x4(a.v, b.v, 0x44), _mm512_shuffle_f32x4(a.v, b.v, 0xEE));
+}
+A3D_LANE Float add_quarters(Float a, Float b) {
+  return _mm512_add_ps(_mm512_shuffle_f32x4(a.v, b.v, 0x88), _mm512_shuffle_f32x4(a.v, b.v, 0xDD));
+}
+A3D_LANE Float add_pairs(Float a, Float b) {
+  return _mm512_add_ps(_mm512_shuffle_ps(a.v, b.v, 0x44), _mm512_shuffle_ps(a.v, b.v, 0xEE));
+}
+A3D_LANE Float add_neighbours(Float a, Float b) {
+  return _mm512_add_ps(_mm512_shuffle_ps(a.v, b.v, 0x88), _mm512_shuffle_ps(a.v, b.v, 0xDD));
+}
+#endif
+
 // The sums of the lanes of 16 vectors.
 A3D_LANE void sums_of_16(const Float* v, float* out) {
-#if A3D_ISA_LANES == 16  // each step adds the halves of two vectors into one; vector 4 e + j ends in element 4 j + e
-  const auto halves = [](__m512 a, __m512 b) { return _mm512_add_ps(_mm512_shuffle_f32x4(a, b, 0x44), _mm512_shuffle_f32x4(a, b, 0xEE)); };
-  const auto quarters = [](__m512 a, __m512 b) { return _mm512_add_ps(_mm512_shuffle_f32x4(a, b, 0x88), _mm512_shuffle_f32x4(a, b, 0xDD)); };
-  const auto pairs = [](__m512 a, __m512 b) { return _mm512_add_ps(_mm512_shuffle_ps(a, b, 0x44), _mm512_shuffle_ps(a, b, 0xEE)); };
-  const auto ones = [](__m512 a, __m512 b) { return _mm512_add_ps(_mm512_shuffle_ps(a, b, 0x88), _mm512_shuffle_ps(a, b, 0xDD)); };
-  __m512 four[4];
-  for (int e = 0; e < 4; ++e) four[e] = quarters(halves(v[e].v, v[e + 4].v), halves(v[e + 8].v, v[e + 12].v));
-  _mm512_storeu_ps(out, ones(pairs(four[0], four[1]), pairs(four[2], four[3])));
+#if A3D_ISA_LANES == 16  // vector 4 e + j ends in element 4 j + e
+  Float four[4];
+  for (int e = 0; e < 4; ++e) four[e] = add_quarters(add_halves(v[e], v[e + 4]), add_halves(v[e + 8], v[e + 12]));
+  store(out, add_neighbours(add_pairs(four[0], four[1]), add_pairs(four[2], four[3])));
 #else
   for (int i = 0; i < 16; ++i) out[i] = reduce_add(v[i]);
 #endif

@@ -345,7 +345,7 @@ int64_t tile_count(const BlendArgs<T>& a) {
 }
 
 template <int kFixed, typename T>
-void launch_backward(const BlendBackwardArgs<T>& b, cudaStream_t stream) {
+void launch_backward(const BlendBackwardArgs<T>& b, [[maybe_unused]] cudaStream_t stream) {
   constexpr size_t kRoom = 16 << 10;  // bytes: with the entries of a chunk they fit the 48 KiB that need no asking
   const size_t per_entry = size_t(kMoments + b.forward.n_channels + 1) * kWarps * sizeof(T);
   if (per_entry > kRoom) throw std::runtime_error("blend_gaussians: too many channels for the gradient on CUDA");
