@@ -132,3 +132,13 @@ def test_lens_inverse():
     for model in MODELS:
         lens = lens_of(model, sphere_set.cameras())
         assert lens.undistort(lens.distort(points)).allclose(points, atol=1e-7)
+
+
+def test_sparse_points_are_given_in_the_inside_frame(tmp_path):
+    """They start Gaussians: in the frame that the cameras were moved to."""
+    write_ball(tmp_path, "PINHOLE", True)
+    views = load_view_set(tmp_path)
+    expected = torch.from_numpy(np.array(sphere_set.CENTER) + np.random.default_rng(0).normal(size=(20, 3)))
+    order = lambda points: points[points[:, 0].argsort()]
+    torch.testing.assert_close(order(views.frame.placed(views.points.double())), order(expected), atol=1e-5, rtol=0)
+    assert views.to("cpu").points is not None

@@ -11,6 +11,7 @@ from asset3d.check import check
 from asset3d.errors import InputError
 from asset3d.exporter.gltf import Gltf, GltfConfig
 from asset3d.exporter.ply import Ply, PlyConfig
+from asset3d.ops.gaussian import spherical_harmonics
 from asset3d.scene.conventions import WORLDS, rotation_from_quaternion
 from asset3d.scene.harmonics import TERMS, basis, degree_of, rotation_of_terms
 from asset3d.scene.mesh import load_mesh
@@ -63,6 +64,15 @@ def test_turned_terms_show_the_same_from_the_turned_direction(mirrored):
     before = basis(directions, 3) @ terms
     after = basis(directions @ turn.T, 3) @ (rotation_of_terms(turn, 3) @ terms)
     torch.testing.assert_close(after, before, atol=1e-12, rtol=0)
+
+
+@pytest.mark.parametrize("degree", range(4))
+def test_the_terms_are_those_of_the_operator(degree):
+    directions = torch.nn.functional.normalize(torch.randn(30, 3, generator=torch.Generator().manual_seed(4),
+                                                           dtype=torch.float64), dim=-1)
+    terms = torch.randn(30, TERMS[degree], 3, generator=torch.Generator().manual_seed(5), dtype=torch.float64) * 0.1
+    expected = (0.5 + torch.einsum("nk,nkc->nc", basis(directions, degree), terms)).clamp(min=0)
+    torch.testing.assert_close(spherical_harmonics(terms, directions, degree)[0], expected, atol=1e-12, rtol=0)
 
 
 def test_terms_of_no_degree_are_refused():
