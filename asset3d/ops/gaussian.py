@@ -130,9 +130,11 @@ def blend_gaussians(
     radii = radii.detach()
     lists = _tiles(*(tensor.detach() for tensor in splats), radii, height, width, float(alpha_min), max_intersections)
     background = None if background is None else background.contiguous()
+    inputs = *splats, colors.contiguous(), background
+    has_gradient = torch.is_grad_enabled() and any(t is not None and t.requires_grad for t in inputs)
     color, alpha, depth, *_ = torch.ops.asset3d.gaussian_blend(
-        *splats, colors.contiguous(), background, radii, *lists, height, width, float(alpha_max), float(alpha_min),
-        float(stop_transmittance))
+        *inputs, radii, *lists, height, width, float(alpha_max), float(alpha_min), float(stop_transmittance),
+        has_gradient)
     return color, alpha, depth
 
 
@@ -260,12 +262,13 @@ def _(means_2d, conics, opacities, depths, radii, height, width, alpha_min, max_
 
 @torch.library.register_fake("asset3d::gaussian_blend")
 def _(means_2d, conics, opacities, depths, colors, background, radii, geometry, entries, tile_first, slot_first, height,
-      width, alpha_max, alpha_min, stop_transmittance):
+      width, alpha_max, alpha_min, stop_transmittance, keep):
     images = means_2d.shape[0], height, width
-    shapes = (*images, colors.shape[-1]), (*images, 1), (*images, 1), images
+    kept = means_2d.shape[0] if keep else 0, height, width
+    shapes = (*images, colors.shape[-1]), (*images, 1), (*images, 1), kept
     n_tiles = tile_first.shape[0] - 1
-    n_chunks = 0 if means_2d.device.type == "cpu" else entries.shape[0] // 256 + n_tiles
-    return (*(means_2d.new_empty(shape) for shape in shapes), means_2d.new_empty(images, dtype=torch.int32),
+    n_chunks = entries.shape[0] // 256 + n_tiles if keep and means_2d.device.type != "cpu" else 0
+    return (*(means_2d.new_empty(shape) for shape in shapes), means_2d.new_empty(kept, dtype=torch.int32),
             means_2d.new_empty(n_chunks, colors.shape[-1] + 2, 256))
 
 
@@ -301,7 +304,7 @@ def _project_backward(ctx, *grads):
 def _blend_save(ctx, inputs, output):
     ctx.has_background = inputs[5] is not None
     ctx.save_for_backward(*(tensor for tensor in inputs[:11] if tensor is not None), *output[1:])
-    ctx.look = inputs[11:]
+    ctx.look = inputs[11:-1]
 
 
 def _blend_backward(ctx, *grads):
@@ -310,7 +313,7 @@ def _blend_backward(ctx, *grads):
         saved.insert(5, None)
     grads = (grad.contiguous() for grad in grads[:3])
     *grads, background = torch.ops.asset3d.gaussian_blend_backward(*grads, *saved, *ctx.look)
-    return *grads, background if ctx.has_background else None, *[None] * 10
+    return *grads, background if ctx.has_background else None, *[None] * 11
 
 
 def _harmonics_save(ctx, inputs, output):

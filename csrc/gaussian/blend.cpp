@@ -82,8 +82,8 @@ Tensor make_records(const Tensor& like, BlendArgs<T>& a) {
   return records;
 }
 
-int64_t chunks_of(const Tensor& like, const Tensor& entries, const Tensor& tile_first) {
-  return on_cpu(like) ? 0 : chunk_count(entries.size(0), tile_first.size(0) - 1);
+int64_t chunks_of(const Tensor& like, const Tensor& entries, const Tensor& tile_first, bool keep) {
+  return on_cpu(like) || !keep ? 0 : chunk_count(entries.size(0), tile_first.size(0) - 1);
 }
 
 using SixTensors = std::tuple<Tensor, Tensor, Tensor, Tensor, Tensor, Tensor>;
@@ -91,12 +91,12 @@ using SixTensors = std::tuple<Tensor, Tensor, Tensor, Tensor, Tensor, Tensor>;
 SixTensors blend(const Tensor& means_2d, const Tensor& conics, const Tensor& opacities, const Tensor& depths,
                   const Tensor& colors, std::optional<Tensor> background, const Tensor& radii, const Tensor& geometry,
                   const Tensor& entries, const Tensor& tile_first, const Tensor& slot_first, int64_t height, int64_t width, double alpha_max,
-                  double alpha_min, double stop_transmittance) {
-  const int64_t b = means_2d.size(0), channels = colors.size(colors.dim() - 1);
+                  double alpha_min, double stop_transmittance, bool keep) {
+  const int64_t b = means_2d.size(0), kept = keep ? b : 0, channels = colors.size(colors.dim() - 1);
   Tensor color = new_empty(means_2d, {b, height, width, channels}), alpha = new_empty(means_2d, {b, height, width, 1}),
-         depth = new_empty(means_2d, {b, height, width, 1}), transmittance = new_empty(means_2d, {b, height, width}),
-         last = new_empty(means_2d, {b, height, width}, ScalarType::Int),
-         state = new_empty(means_2d, {chunks_of(means_2d, entries, tile_first), channels + 2, kTile * kTile});
+         depth = new_empty(means_2d, {b, height, width, 1}), transmittance = new_empty(means_2d, {kept, height, width}),
+         last = new_empty(means_2d, {kept, height, width}, ScalarType::Int),
+         state = new_empty(means_2d, {chunks_of(means_2d, entries, tile_first, keep), channels + 2, kTile * kTile});
   for_float_dtype(means_2d, [&]<typename T>(T) {
     refuse_non_finite<T>("blend_gaussians", "colors", colors);
     if (background) refuse_non_finite<T>("blend_gaussians", "background", *background);
@@ -105,9 +105,11 @@ SixTensors blend(const Tensor& means_2d, const Tensor& conics, const Tensor& opa
                                       {height, width, alpha_max, alpha_min, stop_transmittance});
     const Tensor records = make_records(means_2d, args);
     args.color = color.mutable_data_ptr<T>(), args.alpha = alpha.mutable_data_ptr<T>();
-    args.depth = depth.mutable_data_ptr<T>(), args.transmittance = transmittance.mutable_data_ptr<T>();
-    args.last = last.mutable_data_ptr<int32_t>();
-    args.state = state.mutable_data_ptr<T>(), args.n_chunks = state.size(0);
+    args.depth = depth.mutable_data_ptr<T>();
+    if (keep) {
+      args.transmittance = transmittance.mutable_data_ptr<T>(), args.last = last.mutable_data_ptr<int32_t>();
+      args.state = state.mutable_data_ptr<T>(), args.n_chunks = state.size(0);
+    }
     A3D_ON_DEVICE(means_2d, blend, args);
   });
   return {color, alpha, depth, transmittance, last, state};
@@ -131,12 +133,13 @@ SixTensors blend_backward(
     BlendArgs<T>& f = args.forward;
     const Tensor records = make_records(means_2d, f);
     const int64_t pixels = b * height * width;
+    STD_TORCH_CHECK(transmittance.numel() == pixels, "the images were made without keeping what the gradient needs");
     f.alpha = const_cast<T*>(input<T>("alpha", alpha, means_2d, pixels));
     f.depth = const_cast<T*>(input<T>("depth", depth, means_2d, pixels));
     f.transmittance = const_cast<T*>(input<T>("transmittance", transmittance, means_2d, pixels));
     STD_TORCH_CHECK(last.is_contiguous() && last.numel() == pixels && last.scalar_type() == ScalarType::Int, "bad `last`");
     f.last = const_cast<int32_t*>(last.const_data_ptr<int32_t>());
-    f.n_chunks = chunks_of(means_2d, entries, tile_first);
+    f.n_chunks = chunks_of(means_2d, entries, tile_first, true);
     f.state = const_cast<T*>(input<T>("state", state, means_2d, f.n_chunks * (channels + 2) * kTile * kTile));
     Tensor behind = new_empty(means_2d, {f.n_chunks, kTile * kTile});
     args.behind = behind.mutable_data_ptr<T>();
@@ -160,7 +163,7 @@ STABLE_TORCH_LIBRARY_FRAGMENT(A3D_LIBRARY, m) {
 #define A3D_LOOK "int height, int width, float alpha_max, float alpha_min, float stop_transmittance"
 #define A3D_SPLATS "Tensor means_2d, Tensor conics, Tensor opacities, Tensor depths, Tensor colors, Tensor? background, " \
                    "Tensor radii, Tensor geometry, Tensor entries, Tensor tile_first, Tensor slot_first"
-  m.def("gaussian_blend(" A3D_SPLATS ", " A3D_LOOK ") -> (Tensor, Tensor, Tensor, Tensor, Tensor, Tensor)");
+  m.def("gaussian_blend(" A3D_SPLATS ", " A3D_LOOK ", bool keep) -> (Tensor, Tensor, Tensor, Tensor, Tensor, Tensor)");
   m.def("gaussian_blend_backward(Tensor grad_color, Tensor grad_alpha, Tensor grad_depth, " A3D_SPLATS ", Tensor alpha, "
         "Tensor depth, Tensor transmittance, Tensor last, Tensor state, " A3D_LOOK ") -> (Tensor, Tensor, Tensor, Tensor, Tensor, Tensor)");
 }

@@ -68,6 +68,7 @@ void blend_pixel(const BlendArgs<T>& a, const TileWork& work, int32_t x, int32_t
   const T alpha = 1 - transmittance;
   a.alpha[pixel] = alpha;
   a.depth[pixel] = alpha > 0 ? sums[channels] / alpha : T(0);
+  if (!a.last) return;
   a.transmittance[pixel] = transmittance;
   a.last[pixel] = int32_t(k - work.first);
 }

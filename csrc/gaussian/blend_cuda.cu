@@ -84,7 +84,7 @@ __global__ void __launch_bounds__(kThreads) blend_kernel(const BlendArgs<T> a, i
         values[threadIdx.x][c] = first_value + c <= a.n_channels ? value_at(a, image, gaussian, first_value + c) : T(0);
     }
     __syncthreads();
-    if (first_value == 0) *state_of(a, chunk, a.n_channels + 1) = walk.transmittance;
+    if (first_value == 0 && a.state) *state_of(a, chunk, a.n_channels + 1) = walk.transmittance;
     T sums[kValues];
 #pragma unroll
     for (int c = 0; c < kValues; ++c) sums[c] = T(0);
@@ -92,7 +92,7 @@ __global__ void __launch_bounds__(kThreads) blend_kernel(const BlendArgs<T> a, i
 #pragma unroll
     for (int c = 0; c < kValues; ++c) {
       total[c] += sums[c];
-      if (first_value + c <= a.n_channels) *state_of(a, chunk, first_value + c) = sums[c];
+      if (a.state && first_value + c <= a.n_channels) *state_of(a, chunk, first_value + c) = sums[c];
     }
   }
   if (!pixel.inside) return;
@@ -107,6 +107,7 @@ __global__ void __launch_bounds__(kThreads) blend_kernel(const BlendArgs<T> a, i
   }
   if (first_value != 0) return;
   a.alpha[pixel.at] = alpha;
+  if (!a.last) return;
   a.transmittance[pixel.at] = walk.transmittance;
   a.last[pixel.at] = walk.last;
 }

@@ -139,8 +139,8 @@ A3D_LANE void copy_run(const T* from, T* to, int n) {
 // --- forward ---------------------------------------------------------------------------------------------------------
 // A pixel that has stopped keeps its transmittance with a minus sign. There is no branch on that: when a pixel stops can
 // not be predicted.
-// kFixed: colours and depth, or 0 for any number of them.
-template <int kFixed>
+// kFixed: colours and depth, or 0 for any number of them. kKeep: whether there will be a gradient.
+template <int kFixed, bool kKeep>
 A3D_LANE void blend_block(const Limits& limits, const Values<kFixed>& values, const Planes& p, int n_values, const Ellipse& ellipse,
                           int block, int part, int32_t position) {
   const int at = block * kBlockPixels + part * kLanes;
@@ -150,7 +150,7 @@ A3D_LANE void blend_block(const Limits& limits, const Values<kFixed>& values, co
   if (kParts > 1 && none(shows)) return;
   const Float alpha = min(exp2_within(exponent), limits.alpha_max), after = before * (Float(1.0f) - alpha);
   const Mask stops = shows & (after <= limits.stop), adds = shows & ~stops;
-  store(p.last + at, Int(position), stops);
+  if (kKeep) store(p.last + at, Int(position), stops);
   store(p.transmittance + at, select(adds, after, select(stops, -before, before)));
   const Float weight = select(adds, before * alpha, Float(0.0f));
   const int n = kFixed ? kFixed : n_values;
@@ -181,7 +181,7 @@ A3D_LANE uint32_t live_blocks(const Planes& p) {
   return live;
 }
 
-template <int kFixed>
+template <int kFixed, bool kKeep>
 A3D_LANE void write_tile(const BlendArgs<float>& a, const TileWork& work, const Planes& p, int n_values) {
   const int channels = (kFixed ? kFixed : n_values) - 1;
   float *depths = p.values + channels * kPixels, *alphas = p.behind;
@@ -196,10 +196,12 @@ A3D_LANE void write_tile(const BlendArgs<float>& a, const TileWork& work, const 
     }
   }
   for_each_run(a, work, [&](int at, int64_t pixel, int n) {
-    copy_run(p.transmittance + at, a.transmittance + pixel, n);
+    if (kKeep) {
+      copy_run(p.transmittance + at, a.transmittance + pixel, n);
+      copy_run(p.last + at, a.last + pixel, n);
+    }
     copy_run(alphas + at, a.alpha + pixel, n);
     copy_run(depths + at, a.depth + pixel, n);
-    copy_run(p.last + at, a.last + pixel, n);
     float* color = a.color + pixel * channels;
     if (kFixed && n == kBlock) {  // as many reads and writes as there are numbers, in one go
       float run[kBlock * (kFixed ? kFixed : 1)];
@@ -213,7 +215,7 @@ A3D_LANE void write_tile(const BlendArgs<float>& a, const TileWork& work, const 
   });
 }
 
-template <int kFixed>
+template <int kFixed, bool kKeep>
 A3D_LANE void blend_tile_of(const BlendArgs<float>& a, const TileWork& work, float* scratch) {
   const int n_values = kFixed ? kFixed : int(a.n_channels) + 1;
   const Planes p = planes_in(scratch, n_values);
@@ -236,11 +238,11 @@ A3D_LANE void blend_tile_of(const BlendArgs<float>& a, const TileWork& work, flo
       const Values<kFixed> values(record + kGeometry);
       for (; touched; touched &= touched - 1)
         for (int part = 0; part < kParts; ++part)
-          blend_block<kFixed>(limits, values, p, n_values, ellipse, __builtin_ctz(touched), part,
+          blend_block<kFixed, kKeep>(limits, values, p, n_values, ellipse, __builtin_ctz(touched), part,
                               int32_t(first + i - work.first));
     }
   }
-  write_tile<kFixed>(a, work, p, n_values);
+  write_tile<kFixed, kKeep>(a, work, p, n_values);
 }
 
 // --- backward --------------------------------------------------------------------------------------------------------
@@ -359,9 +361,12 @@ A3D_LANE void blend_tile_backward_of(const BlendBackwardArgs<float>& b, const Ti
 }  // namespace
 
 void blend_tile(const BlendArgs<float>& a, const TileWork& work, float* scratch) {
-  if (a.n_channels == 3) return blend_tile_of<4>(a, work, scratch);
-  if (a.n_channels == 4) return blend_tile_of<5>(a, work, scratch);
-  blend_tile_of<0>(a, work, scratch);
+  if (a.n_channels == 3 && !a.last) return blend_tile_of<4, false>(a, work, scratch);
+  if (a.n_channels == 3) return blend_tile_of<4, true>(a, work, scratch);
+  if (a.n_channels == 4 && !a.last) return blend_tile_of<5, false>(a, work, scratch);
+  if (a.n_channels == 4) return blend_tile_of<5, true>(a, work, scratch);
+  if (!a.last) return blend_tile_of<0, false>(a, work, scratch);
+  blend_tile_of<0, true>(a, work, scratch);
 }
 
 void blend_tile_backward(const BlendBackwardArgs<float>& b, const TileWork& work, float* scratch) {

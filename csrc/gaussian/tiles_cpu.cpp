@@ -16,7 +16,7 @@
 
 namespace asset3d::gaussian {
 namespace {
-constexpr int64_t kChunk = 4096;  // Gaussians
+constexpr int64_t kChunk = 2048;  // Gaussians
 static_assert(kChunk % kSpanned == 0);
 
 // Memory that is written before it is read.

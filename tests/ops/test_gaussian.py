@@ -366,7 +366,7 @@ def test_opcheck(device, n):
     lists = torch.ops.asset3d.gaussian_tiles(*constants, radii, *s.resolution, 1 / 255, 10**6)
     for light in (None, background_of(s)):
         torch.library.opcheck(torch.ops.asset3d.gaussian_blend.default,
-                              (*splats, s.colors, light, radii, *lists, *s.resolution, 0.99, 1 / 255, 1e-4))
+                              (*splats, s.colors, light, radii, *lists, *s.resolution, 0.99, 1 / 255, 1e-4, True))
 
 
 def test_compiles_without_graph_break():
@@ -377,6 +377,15 @@ def test_compiles_without_graph_break():
         return images.color.square().sum() + images.alpha.sum() + images.depth.sum()
 
     assert_compiles(render, *s[:5])
+
+
+@pytest.mark.parametrize("channels", [3, 4, 6])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_images_without_gradients_are_the_same(channels, dtype):
+    s = scene(dtype=dtype, channels=channels)
+    kept, plain = rasterize_gaussians(*s.leaves()), rasterize_gaussians(*s)
+    for a, b in zip(kept[:3], plain[:3]):
+        assert torch.equal(a, b) and a.requires_grad and not b.requires_grad
 
 
 @pytest.mark.parametrize("device", DEVICES)

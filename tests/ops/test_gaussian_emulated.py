@@ -68,13 +68,14 @@ def assert_blending_equals_cpu(s, background, stop=1e-4, seeds=SEEDS, **toleranc
     lists = torch.ops.asset3d.gaussian_tiles(*splats, radii, *s.resolution, 1 / 255, 10**6)
     given = (*splats, s.colors, background, radii, *lists)
     look = (*s.resolution, 0.99, 1 / 255, stop)
-    want = torch.ops.asset3d.gaussian_blend(*given, *look)
+    want = torch.ops.asset3d.gaussian_blend(*given, *look, True)
     grads = random_like(want[:3])
     wanted = torch.ops.asset3d.gaussian_blend_backward(*grads, *given, *want[1:], *look)
     for seed in seeds:
         with fiber_order(seed) as ops:
-            got = ops.gaussian_blend(*given, *look)
+            got = ops.gaussian_blend(*given, *look, True)
             torch.testing.assert_close(got[:5], want[:5], **tolerance)
+            assert all(torch.equal(a, b) for a, b in zip(ops.gaussian_blend(*given, *look, False)[:3], got))
             found = ops.gaussian_blend_backward(*grads, *given, *got[1:], *look)
             torch.testing.assert_close(found, wanted, **tolerance)
     return want, lists
@@ -116,7 +117,7 @@ def test_same_bits_in_every_order():
         with fiber_order(seed) as ops:
             lists = ops.gaussian_tiles(*splats, radii, *s.resolution, 1 / 255, 10**6)
             given, look = (*splats, s.colors, None, radii, *lists), (*s.resolution, 0.99, 1 / 255, 1e-4)
-            images = ops.gaussian_blend(*given, *look)
+            images = ops.gaussian_blend(*given, *look, True)
             grads = ops.gaussian_blend_backward(*random_like(images[:3]), *given, *images[1:], *look)
             results.append((*images[:5], *grads))
     for other in results[1:]:
