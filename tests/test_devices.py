@@ -42,10 +42,17 @@ def test_names_of_chosen_views_are_looked_up_on_the_device_of_the_index(monkeypa
     assert whole[1].names == ("b",) and whole[1:].names == ("b", "c") and whole[torch.tensor([1])].names == ("b",)
 
 
+class Line(nn.Linear):
+    """As much of a representation as the fit asks for when it is loaded."""
+
+    def parameter_groups(self):
+        yield "all", 1.0, list(self.parameters())
+
+
 @pytest.mark.filterwarnings("ignore:.*no-op")  # meta parameters take no values
 def test_moments_of_a_checkpoint_go_to_their_parameters():
     fit = Fit.__new__(Fit)
-    fit.representation, fit.losses = nn.Linear(2, 1, device=META), []
+    fit.representation, fit.losses = Line(2, 1, device=META), []
     fit.optimizer = torch.optim.Adam(fit.representation.parameters())
     saved = {"representation.weight": torch.ones(1, 2), "representation.bias": torch.ones(1),
              "optimizer.0.step": torch.tensor(3.0), "optimizer.0.exp_avg": torch.ones(1, 2),

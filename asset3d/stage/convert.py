@@ -64,7 +64,7 @@ class Convert(Stage):
             yield ("to",), fault
 
     def start(self, representation: Representation, views: ViewSet | None = None) -> int:
-        fault = _fault(self.config.to, representation.gives)
+        fault = _fault(self.config.to, getattr(representation, "gives", None))
         if fault:
             raise InputError(f"stage '{self.context.name}': {fault}")
         if self.config.to == "tet_mesh" and isinstance(representation, TetMesh):
