@@ -60,7 +60,8 @@ def test_files_that_were_not_read_may_change(photos):
     Run(RECIPE, **{"load_views.views": ".", "load_views.fit": False}).result
     (photos / "thumbs.db").write_bytes(b"thumbnails")
     (photos / "images" / "not listed.png").write_bytes(b"new")
-    Run.resume("o").result
+    before = (photos / "o/result/manifest.json").read_bytes()
+    assert Run.resume("o").result.files == () and (photos / "o/result/manifest.json").read_bytes() == before
 
 
 @pytest.mark.parametrize("name", ["transforms.json", "surface_points.npz", "masks/000.png", "depth.npy"])

@@ -4,6 +4,9 @@ from torch import Tensor
 
 from asset3d.ops._gaussian_types import ALPHA_MIN, ProjectedGaussians
 
+CONSTANT = 0.28209479177387814
+"""The harmonic of degree 0: a colour c is stored as (c - 0.5) / CONSTANT."""
+
 
 def project_gaussians_reference(means, quats, scales, opacities, world_to_camera, intrinsics, resolution, *, near=0.01,
                                 far=1e10, dilation=0.3, normalize_quats=True, antialiased=False, alpha_min=ALPHA_MIN):
@@ -95,13 +98,16 @@ def blend_gaussians_reference(projected, colors, resolution, *, background=None,
 
 def spherical_harmonics_reference(coefficients, directions, degree):
     directions = directions if directions.dim() == 3 else directions[None]
-    basis = torch.stack(_harmonics(*directions.unbind(-1), degree), -1)  # (B, N, (degree + 1)^2)
+    basis = harmonics_basis(directions, degree)
     return (torch.einsum("bnk,nkc->bnc", basis, coefficients[:, : (degree + 1) ** 2]) + 0.5).clamp(min=0)
 
 
-def _harmonics(x: Tensor, y: Tensor, z: Tensor, degree: int) -> list[Tensor]:
-    """Real spherical harmonics; the constants are sqrt of rational multiples of 1 / pi, such as sqrt(3 / (4 pi))."""
-    values = [torch.full_like(x, 0.28209479177387814)]
+def harmonics_basis(directions, degree):
+    """Real spherical harmonics of unit directions, (..., 3) to (..., (degree + 1)^2), terms of one degree from m = -l
+    to l (Kerbl et al. 2023; also in KHR_gaussian_splatting). The constants are sqrt of rational multiples of 1 / pi,
+    such as sqrt(3 / (4 pi))."""
+    x, y, z = directions.unbind(-1)
+    values = [torch.full_like(x, CONSTANT)]
     if degree > 0:
         values += [-0.4886025119029199 * y, 0.4886025119029199 * z, -0.4886025119029199 * x]
     if degree > 1:
@@ -113,4 +119,4 @@ def _harmonics(x: Tensor, y: Tensor, z: Tensor, degree: int) -> list[Tensor]:
                    -0.4570457994644658 * y * (4 * zz - xx - yy), 0.3731763325901154 * z * (2 * zz - 3 * xx - 3 * yy),
                    -0.4570457994644658 * x * (4 * zz - xx - yy), 1.445305721320277 * z * (xx - yy),
                    -0.5900435899266435 * x * (xx - 3 * yy)]
-    return values
+    return torch.stack(values, -1)

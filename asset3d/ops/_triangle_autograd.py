@@ -2,6 +2,7 @@
 import torch
 
 from asset3d import _C  # noqa: F401  registers torch.ops.asset3d.*
+from asset3d.ops._check import refuse_second_derivative
 
 _OPS = torch.ops.asset3d
 
@@ -130,17 +131,10 @@ def _texture_backward(ctx, grad_out):
     return *grads, None, None, None
 
 
-def _refuse_second_derivative(op: str):
-    def backward(ctx, *grads):
-        raise NotImplementedError(f"{op} has no second derivative: detach its first, or difference it")
-
-    torch.library.register_autograd(f"asset3d::{op}_backward", backward)
-
-
 torch.library.register_autograd("asset3d::rasterize", _rasterize_backward, setup_context=_rasterize_save)
 torch.library.register_autograd("asset3d::interpolate", _interpolate_backward, setup_context=_interpolate_save)
 torch.library.register_autograd("asset3d::antialias", _antialias_backward, setup_context=_antialias_save)
 torch.library.register_autograd("asset3d::mip_chain", _mip_chain_backward, setup_context=_mip_chain_save)
 torch.library.register_autograd("asset3d::texture", _texture_backward, setup_context=_texture_save)
 for _op in ("rasterize", "interpolate", "antialias", "mip_chain", "texture"):
-    _refuse_second_derivative(_op)
+    refuse_second_derivative(_op)

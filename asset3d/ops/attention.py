@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.utils import _pytree
 
 from asset3d import _C  # noqa: F401  registers torch.ops.asset3d.*
-from asset3d.ops._check import check, wanted
+from asset3d.ops._check import check, refuse_second_derivative, wanted
 
 MAX_SOURCES = 16
 MAX_HEAD_SIZE = 256
@@ -134,12 +134,8 @@ def _wanted(ctx, n_sources: int) -> tuple[bool, list[bool], list[bool]]:
     return flags[0], flags[1 : 1 + n_sources], flags[1 + n_sources :]
 
 
-def _refuse_second_derivative(ctx, *grads):
-    raise NotImplementedError("attention: the second derivative is not implemented; the first is")
-
-
 torch.library.register_autograd("asset3d::attention", _backward, setup_context=_save)
-torch.library.register_autograd("asset3d::attention_backward", _refuse_second_derivative)
+refuse_second_derivative("attention")
 
 
 def attention_reference(q, sources, scale=None):

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from asset3d import _C  # noqa: F401  registers torch.ops.asset3d.*
 from asset3d.errors import TooManyIntersections
-from asset3d.ops._check import check
+from asset3d.ops._check import check, refuse_second_derivative
 from asset3d.ops._gaussian_reference import blend_gaussians_reference as blend_gaussians_reference
 from asset3d.ops._gaussian_reference import project_gaussians_reference as project_gaussians_reference
 from asset3d.ops._gaussian_reference import spherical_harmonics_reference as spherical_harmonics_reference
@@ -325,21 +325,12 @@ def _harmonics_backward(ctx, grad):
     return *torch.ops.asset3d.spherical_harmonics_backward(grad.contiguous(), *ctx.saved_tensors, ctx.degree), None
 
 
-def _refuse_second_derivative(op: str):
-    def refuse(ctx, *grads):
-        raise NotImplementedError(f"{op} has no second derivative; differentiate {op}_reference twice instead")
-
-    return refuse
-
-
 torch.library.register_autograd("asset3d::gaussian_project", _project_backward, setup_context=_project_save)
 torch.library.register_autograd("asset3d::gaussian_blend", _blend_backward, setup_context=_blend_save)
 torch.library.register_autograd("asset3d::spherical_harmonics", _harmonics_backward, setup_context=_harmonics_save)
-torch.library.register_autograd(
-    "asset3d::spherical_harmonics_backward", _refuse_second_derivative("spherical_harmonics"))
-torch.library.register_autograd(
-    "asset3d::gaussian_project_backward", _refuse_second_derivative("project_gaussians"))
-torch.library.register_autograd("asset3d::gaussian_blend_backward", _refuse_second_derivative("blend_gaussians"))
+refuse_second_derivative("spherical_harmonics")
+refuse_second_derivative("project_gaussians", "gaussian_project")
+refuse_second_derivative("blend_gaussians", "gaussian_blend")
 
 
 # The same in plain PyTorch; the two parts are in _gaussian_reference.py

@@ -10,7 +10,7 @@ from jaxtyping import Float, Int32, Int64
 from torch import Tensor
 
 from asset3d import _C  # noqa: F401  registers torch.ops.asset3d.*
-from asset3d.ops._check import check, check_float, deterministic
+from asset3d.ops._check import check, check_float, deterministic, refuse_second_derivative
 
 EDGE_ENDS = ((0, 1), (0, 2), (0, 3), (1, 2), (1, 3), (2, 3))
 # Corners of the six tets of a cube, corner x y z as bits 4 2 1; also in csrc/marching_tets/dense_math.h.
@@ -302,14 +302,10 @@ def _backward_dense(ctx, grad, *_):
     return backward(grad.contiguous(), crossed, sdf, ctx.lower, ctx.upper), None, None
 
 
-def _refuse_second_derivative(ctx, *grads):
-    raise NotImplementedError("marching_tets has no second derivative; differentiate marching_tets_reference twice")
-
-
 torch.library.register_autograd("asset3d::marching_tets", _backward, setup_context=_save)
 torch.library.register_autograd("asset3d::marching_tets_dense", _backward_dense, setup_context=_save_dense)
-torch.library.register_autograd("asset3d::marching_tets_backward", _refuse_second_derivative)
-torch.library.register_autograd("asset3d::marching_tets_dense_backward", _refuse_second_derivative)
+refuse_second_derivative("marching_tets")
+refuse_second_derivative("marching_tets_dense")
 
 
 # The same functions in plain PyTorch: the definition that every kernel is tested against

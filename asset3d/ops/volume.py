@@ -10,7 +10,7 @@ from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 
 from asset3d import _C  # noqa: F401  registers torch.ops.asset3d.*
-from asset3d.ops._check import check
+from asset3d.ops._check import check, refuse_second_derivative
 
 
 class RaySamples(NamedTuple):
@@ -216,17 +216,10 @@ def _composite_backward(ctx, *grads):
     return *torch.ops.asset3d.composite_rays_backward(*grads, *ctx.saved_tensors), None
 
 
-def _refuse_second_derivative(op: str):
-    def refuse(ctx, *grads):
-        raise NotImplementedError(f"{op} has no second derivative; differentiate {op}_reference twice instead")
-
-    return refuse
-
-
 torch.library.register_autograd("asset3d::ray_box", _ray_box_backward, setup_context=_ray_box_save)
 torch.library.register_autograd("asset3d::composite_rays", _composite_backward, setup_context=_composite_save)
-torch.library.register_autograd("asset3d::ray_box_backward", _refuse_second_derivative("ray_box"))
-torch.library.register_autograd("asset3d::composite_rays_backward", _refuse_second_derivative("composite_rays"))
+refuse_second_derivative("ray_box")
+refuse_second_derivative("composite_rays")
 
 
 # The same functions in plain PyTorch: the definition that every kernel is tested against
