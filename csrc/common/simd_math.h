@@ -93,6 +93,30 @@ template <int kWidth> A3D_LANE void store_rows(float* p, int64_t n, const Float*
     for (int k = 0; k < kWidth; ++k) p[i * kWidth + k] = column[k][i];
 }
 
+// The columns of kLanes rows of 4 values that lie anywhere; row(i) says where.
+template <typename Row> A3D_LANE void load_fours_at(const Row& row, Float* out) {
+#if A3D_ISA_LANES == 16
+  __m512 a[4];  // a[k]: rows 4 q + k, in quarter q
+  for (int k = 0; k < 4; ++k) {
+    a[k] = _mm512_castps128_ps512(_mm_loadu_ps(row(k)));
+    a[k] = _mm512_insertf32x4(a[k], _mm_loadu_ps(row(4 + k)), 1);
+    a[k] = _mm512_insertf32x4(a[k], _mm_loadu_ps(row(8 + k)), 2);
+    a[k] = _mm512_insertf32x4(a[k], _mm_loadu_ps(row(12 + k)), 3);
+  }
+  for (int j = 0; j < 2; ++j) {  // within each quarter: columns 2 j and 2 j + 1 of rows 0 and 1, of rows 2 and 3
+    const __m512 upper = j ? _mm512_unpackhi_ps(a[0], a[1]) : _mm512_unpacklo_ps(a[0], a[1]);
+    const __m512 lower = j ? _mm512_unpackhi_ps(a[2], a[3]) : _mm512_unpacklo_ps(a[2], a[3]);
+    out[2 * j] = _mm512_castpd_ps(_mm512_unpacklo_pd(_mm512_castps_pd(upper), _mm512_castps_pd(lower)));
+    out[2 * j + 1] = _mm512_castpd_ps(_mm512_unpackhi_pd(_mm512_castps_pd(upper), _mm512_castps_pd(lower)));
+  }
+#else
+  float column[4][kLanes];
+  for (int i = 0; i < kLanes; ++i)
+    for (int k = 0; k < 4; ++k) column[k][i] = row(i)[k];
+  for (int k = 0; k < 4; ++k) out[k] = load(column[k]);
+#endif
+}
+
 #if A3D_ISA_LANES == 16
 // Each adds the halves of two vectors into one: their 8 or 4 lanes apart, then within each quarter.
 A3D_LANE Float add_halves(Float a, Float b) {

@@ -74,14 +74,6 @@ bool on_cpu([[maybe_unused]] const Tensor& t) {
 #endif
 }
 
-template <typename T>
-Tensor make_records(const Tensor& like, BlendArgs<T>& a) {
-  const int64_t n = on_cpu(like) ? a.splats.n * a.splats.n_images : 0;
-  Tensor records = new_empty(like, {n, record_stride(a.n_channels)});
-  a.records = records.mutable_data_ptr<T>();
-  return records;
-}
-
 int64_t chunks_of(const Tensor& like, const Tensor& entries, const Tensor& tile_first, bool keep) {
   return on_cpu(like) || !keep ? 0 : chunk_count(entries.size(0), tile_first.size(0) - 1);
 }
@@ -103,7 +95,6 @@ SixTensors blend(const Tensor& means_2d, const Tensor& conics, const Tensor& opa
     const Splats<T> splats = make_splats<T>(means_2d, conics, opacities, depths, radii, height, width, alpha_min);
     BlendArgs<T> args = make_blend<T>(splats, means_2d, colors, background, geometry, entries, tile_first, slot_first,
                                       {height, width, alpha_max, alpha_min, stop_transmittance});
-    const Tensor records = make_records(means_2d, args);
     args.color = color.mutable_data_ptr<T>(), args.alpha = alpha.mutable_data_ptr<T>();
     args.depth = depth.mutable_data_ptr<T>();
     if (keep) {
@@ -131,7 +122,6 @@ SixTensors blend_backward(
     args.forward = make_blend<T>(splats, means_2d, colors, background, geometry, entries, tile_first, slot_first,
                                  {height, width, alpha_max, alpha_min, stop_transmittance});
     BlendArgs<T>& f = args.forward;
-    const Tensor records = make_records(means_2d, f);
     const int64_t pixels = b * height * width;
     STD_TORCH_CHECK(transmittance.numel() == pixels, "the images were made without keeping what the gradient needs");
     f.alpha = const_cast<T*>(input<T>("alpha", alpha, means_2d, pixels));

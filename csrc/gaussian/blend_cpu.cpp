@@ -3,7 +3,6 @@
 // the bit for any number of threads.
 #include <algorithm>
 #include <atomic>
-#include <cstring>
 #include <vector>
 #include "../common/parallel.h"
 #include "blend_math.h"
@@ -12,21 +11,6 @@
 namespace asset3d::gaussian {
 namespace {
 constexpr int64_t kGrain = 1024;  // Gaussians
-
-template <typename T>
-void make_records(const BlendArgs<T>& a) {
-  const int64_t stride = record_stride(a.n_channels), n = a.splats.n;
-  parallel_for(0, n * a.splats.n_images, kGrain, [&](int64_t begin, int64_t end) {
-    for (int64_t at = begin; at < end; ++at) {
-      if (a.slot_first[at] == a.slot_first[at + 1]) continue;
-      T* record = a.records + at * stride;
-      const T* color = a.colors + (a.shared_colors ? at % n : at) * a.n_channels;
-      std::memcpy(record, a.geometry + at * kGeometry, kGeometry * sizeof(T));
-      for (int64_t c = 0; c < a.n_channels; ++c) record[kGeometry + c] = color[c];
-      record[kGeometry + a.n_channels] = a.splats.depths[at];
-    }
-  });
-}
 
 // Calls fn(work, scratch) for every tile of every image.
 template <typename T, typename Fn>
@@ -49,18 +33,20 @@ void for_each_tile_of(const BlendArgs<T>& a, Fn&& fn) {
 template <typename T>
 void blend_pixel(const BlendArgs<T>& a, const TileWork& work, int32_t x, int32_t y, T* sums) {
   const int64_t pixel = (work.image * a.splats.size.height + y) * a.splats.size.width + x, channels = a.n_channels;
-  const int64_t stride = record_stride(channels), first_record = work.image * a.splats.n;
   const T lowest = std::log2(a.splats.alpha_min);
   T transmittance = 1;
   int64_t k = work.first;
   std::fill(sums, sums + channels + 1, T(0));
   for (; k < work.last; ++k) {
-    const T* record = a.records + (first_record + a.entries[k].gaussian) * stride;
-    const Shade<T> shade = shade_at(geometry_of(record), T(x) + T(0.5), T(y) + T(0.5), a.alpha_max, lowest);
+    const int64_t i = a.entries[k].gaussian, at = work.image * a.splats.n + i;
+    const T* value = a.colors + (a.shared_colors ? i : at) * channels;
+    const Shade<T> shade = shade_at(geometry_of(a.geometry + at * kGeometry), T(x) + T(0.5), T(y) + T(0.5), a.alpha_max, lowest);
     if (!shade.blends) continue;
     const T rest = transmittance * (1 - shade.alpha);
     if (rest <= a.stop_transmittance) break;
-    for (int64_t c = 0; c <= channels; ++c) sums[c] += transmittance * shade.alpha * record[kGeometry + c];
+    const T weight = transmittance * shade.alpha;
+    for (int64_t c = 0; c < channels; ++c) sums[c] += weight * value[c];
+    sums[channels] += weight * a.splats.depths[at];
     transmittance = rest;
   }
   for (int64_t c = 0; c < channels; ++c)
@@ -78,7 +64,7 @@ template <typename T>
 void blend_pixel_backward(const BlendBackwardArgs<T>& b, const TileWork& work, int32_t x, int32_t y) {
   const BlendArgs<T>& a = b.forward;
   const int64_t pixel = (work.image * a.splats.size.height + y) * a.splats.size.width + x, channels = a.n_channels;
-  const int64_t stride = record_stride(channels), out_stride = partial_stride(channels), first_record = work.image * a.splats.n;
+  const int64_t out_stride = partial_stride(channels);
   const T* grad = b.grad_color + pixel * channels;
   const T lowest = std::log2(a.splats.alpha_min);
   T transmittance = a.transmittance[pixel], background_light = 0;
@@ -90,16 +76,17 @@ void blend_pixel_backward(const BlendBackwardArgs<T>& b, const TileWork& work, i
                                               b.grad_depth[pixel], background_light);
   T behind = own.behind;
   for (int64_t k = work.first + a.last[pixel] - 1; k >= work.first; --k) {
-    const T* record = a.records + (first_record + a.entries[k].gaussian) * stride;
-    const Shade<T> shade = shade_at(geometry_of(record), T(x) + T(0.5), T(y) + T(0.5), a.alpha_max, lowest);
+    const int64_t i = a.entries[k].gaussian, at = work.image * a.splats.n + i;
+    const T* value = a.colors + (a.shared_colors ? i : at) * channels;
+    const Shade<T> shade = shade_at(geometry_of(a.geometry + at * kGeometry), T(x) + T(0.5), T(y) + T(0.5), a.alpha_max, lowest);
     if (!shade.blends) continue;
     const T inverse = 1 / (1 - shade.alpha);
     transmittance *= inverse;
     const T weight = transmittance * shade.alpha;
     T* out = b.partials + a.entries[k].slot * out_stride;
-    T light = own.depth * record[kGeometry + channels];
+    T light = own.depth * a.splats.depths[at];
     for (int64_t c = 0; c < channels; ++c) {
-      light += grad[c] * record[kGeometry + c];
+      light += grad[c] * value[c];
       out[kMoments + c] += weight * grad[c];
     }
     out[kMoments + channels] += weight * own.depth;
@@ -164,7 +151,6 @@ void sum_background(const BlendBackwardArgs<T>& b) {
 
 template <typename T>
 void blend_cpu(const BlendArgs<T>& a) {
-  make_records(a);
   for_each_tile_of(a, [&](const TileWork& work, T* scratch) {
     if constexpr (std::is_same_v<T, float>)
       A3D_DISPATCH(blend_tile)(a, work, scratch);
@@ -176,7 +162,6 @@ void blend_cpu(const BlendArgs<T>& a) {
 template <typename T>
 void blend_backward_cpu(const BlendBackwardArgs<T>& b) {
   const BlendArgs<T>& a = b.forward;
-  make_records(a);
   for_each_tile_of(a, [&](const TileWork& work, T* scratch) {
     if (a.background) std::fill_n(b.background_partials + work.tile * a.n_channels, a.n_channels, T(0));
     if constexpr (std::is_same_v<T, float>)

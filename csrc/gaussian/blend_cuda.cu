@@ -281,7 +281,7 @@ __device__ __forceinline__ void write_geometry_gradient(const BlendBackwardArgs<
 template <typename T>
 __global__ void __launch_bounds__(kThreads) gather_kernel(const BlendBackwardArgs<T> b) {
   const BlendArgs<T>& a = b.forward;
-  const int64_t wish = (blockIdx.x * int64_t(blockDim.x) + threadIdx.x) / kPerGaussian, channels = a.n_channels;
+  const int64_t wish = global_thread() / kPerGaussian, channels = a.n_channels;
   const int64_t i = wish < a.splats.n ? wish : a.splats.n - 1, stride = partial_stride(channels);  // whole warps stay
   const int self = threadIdx.x % kPerGaussian;
   for (int64_t image = 0; image < a.splats.n_images; ++image) {
@@ -358,7 +358,7 @@ void launch_backward(const BlendBackwardArgs<T>& b, [[maybe_unused]] cudaStream_
 
 template <typename T>
 void blend_cuda(const BlendArgs<T>& a, void* stream_pointer) {
-  const cudaStream_t stream = static_cast<cudaStream_t>(stream_pointer);
+  [[maybe_unused]] const cudaStream_t stream = static_cast<cudaStream_t>(stream_pointer);
   const dim3 grid(unsigned(tile_count(a)));
   if (!grid.x) return;
   if (a.n_channels == 3) {
@@ -385,7 +385,7 @@ void blend_backward_cuda(const BlendBackwardArgs<T>& b, void* stream_pointer) {
   }
   if (a.background && a.n_channels) A3D_LAUNCH(background_kernel<T>, dim3(unsigned(a.n_channels)), kThreads, 0, stream, b);
   const int64_t threads = a.splats.n * kPerGaussian;
-  if (threads) A3D_LAUNCH(gather_kernel<T>, dim3(unsigned((threads + kThreads - 1) / kThreads)), kThreads, 0, stream, b);
+  if (threads) A3D_LAUNCH(gather_kernel<T>, blocks_for(threads, kThreads), kThreads, 0, stream, b);
 }
 
 template void blend_cuda(const BlendArgs<float>&, void*);

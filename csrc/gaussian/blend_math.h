@@ -10,7 +10,7 @@
 #include "gaussian.h"
 
 namespace asset3d::gaussian {
-// What is drawn of a Gaussian. A record starts with it and goes on with colour and depth, padded to a cache line.
+// What is drawn of a Gaussian.
 template <typename T>
 struct Geometry {
   T mean_x, mean_y;
@@ -20,8 +20,7 @@ struct Geometry {
   T widest;         // dy of its rightmost point; the leftmost is opposite
 };
 constexpr int64_t kGeometry = 8;
-A3D_FN constexpr int64_t record_stride(int64_t n_channels) { return kGeometry + (n_channels + 1 + 7) / 8 * 8; }
-template <typename T> A3D_FN const Geometry<T>& geometry_of(const T* record) { return *reinterpret_cast<const Geometry<T>*>(record); }
+template <typename T> A3D_FN const Geometry<T>& geometry_of(const T* row) { return *reinterpret_cast<const Geometry<T>*>(row); }
 
 // What a slot adds to the gradient: moments of g = dL/dq over the pixels, then the gradients of colour and depth.
 enum Moment { kSum, kSumU, kSumV, kSumUU, kSumUV, kSumVV, kMoments };

@@ -12,6 +12,7 @@ namespace {
 constexpr int kPixels = kTile * kTile, kBlockPixels = kBlock * kBlock, kParts = kBlockPixels / kLanes;
 constexpr int kAcross = kTile / kBlock;  // blocks
 constexpr int kBatch = 64;               // entries whose blocks are found at a time
+static_assert(kBatch % kLanes == 0 && kGeometry == 8);
 
 // Of a block's pixels, from its corner.
 A3D_LANE Float column_of(int part) { return to_float((lane_numbers() + Int(part * kLanes)) & Int(kBlock - 1)); }
@@ -40,18 +41,14 @@ struct Limits {
 // --- which blocks ----------------------------------------------------------------------------------------------------
 // Bits of the blocks of the tile that each of n <= kBatch entries touches. Lanes: entries.
 A3D_LANE void find_blocks(const BlendArgs<float>& a, const TileWork& work, int64_t first, int n, int32_t* blocks) {
-  const int64_t stride = record_stride(a.n_channels);
-  const float* records = a.records + work.image * a.splats.n * stride;
-  const int32_t* entries = reinterpret_cast<const int32_t*>(a.entries + first);
-  if (a.splats.n * stride >= (int64_t(1) << 31)) {  // beyond the reach of a gather: all blocks
-    for (int i = 0; i < n; ++i) blocks[i] = (1 << (kAcross * kAcross)) - 1;
-    return;
-  }
+  const float* geometry = a.geometry + work.image * a.splats.n * kGeometry;
   for (int i = 0; i < n; i += kLanes) {
-    const Mask m = first_lanes(n - i);
-    const Int at = gather(entries + 2 * i, lane_numbers() << 1, m) * Int(int32_t(stride));
+    const auto row = [&](int lane) {  // beyond the last one, that one again
+      return geometry + a.entries[first + (i + lane < n ? i + lane : n - 1)].gaussian * kGeometry;
+    };
     Float field[kGeometry];
-    for (int k = 0; k < kGeometry; ++k) field[k] = gather(records + k, at, m);
+    load_fours_at(row, field);
+    load_fours_at([&](int lane) { return row(lane) + 4; }, field + 4);
     const Geometry<Float> g{field[0] - Float(float(work.x0)), field[1] - Float(float(work.y0)), field[2], field[3],
                             field[4], field[5], field[6], field[7]};
     const Float inverse_l11 = Float(1.0f) / g.l11;
@@ -65,7 +62,7 @@ A3D_LANE void find_blocks(const BlendArgs<float>& a, const TileWork& work, int64
         found = found | select(touched, Int(1 << (row * kAcross + column)), Int(0));
       }
     }
-    store(blocks + i, found, m);
+    store(blocks + i, found);
   }
 }
 
@@ -89,29 +86,43 @@ struct Ellipse {
 };
 static_assert(kAcross == kBlock);
 
+// Where the numbers of a Gaussian lie.
+struct Source {
+  const float *geometry, *color, *depth;
+  A3D_LANE Source(const BlendArgs<float>& a, const TileWork& work, int64_t k) {
+    const int64_t i = a.entries[k].gaussian, at = work.image * a.splats.n + i;
+    geometry = a.geometry + at * kGeometry;
+    color = a.colors + (a.shared_colors ? i : at) * a.n_channels;
+    depth = a.splats.depths + at;
+  }
+};
+
 // Colour and depth of a Gaussian: in registers, where their number is known, while it visits its blocks.
 template <int kFixed>
 struct Values {
   Float value[kFixed];
-  A3D_LANE explicit Values(const float* p) {
-    for (int c = 0; c < kFixed; ++c) value[c] = Float(p[c]);
+  A3D_LANE Values(const Source& source, int) {
+    for (int c = 0; c < kFixed - 1; ++c) value[c] = Float(source.color[c]);
+    value[kFixed - 1] = Float(*source.depth);
   }
   A3D_LANE Float operator[](int c) const { return value[c]; }
 };
 template <>
 struct Values<0> {
-  const float* value;
-  A3D_LANE explicit Values(const float* p) : value(p) {}
-  A3D_LANE Float operator[](int c) const { return Float(value[c]); }
+  const Source& source;
+  int n_channels;
+  A3D_LANE Values(const Source& source, int n_channels) : source(source), n_channels(n_channels) {}
+  A3D_LANE Float operator[](int c) const { return Float(c < n_channels ? source.color[c] : *source.depth); }
 };
 
-A3D_LANE const float* record_at(const BlendArgs<float>& a, const TileWork& work, int64_t k) {
-  return a.records + (work.image * a.splats.n + a.entries[k].gaussian) * record_stride(a.n_channels);
-}
-
-// Records lie anywhere in memory: those of the next entries are fetched while some are worked on.
-A3D_LANE void fetch_records(const BlendArgs<float>& a, const TileWork& work, int64_t first, int64_t last) {
-  for (int64_t k = first; k < last; ++k) __builtin_prefetch(record_at(a, work, k));
+// Gaussians lie anywhere in memory: those of the next entries are fetched while some are worked on.
+A3D_LANE void fetch(const BlendArgs<float>& a, const TileWork& work, int64_t first, int64_t last) {
+  for (int64_t k = first; k < last; ++k) {
+    const Source source(a, work, k);
+    __builtin_prefetch(source.geometry);
+    __builtin_prefetch(source.color);
+    __builtin_prefetch(source.depth);
+  }
 }
 
 // --- between planes and images ---------------------------------------------------------------------------------------
@@ -221,7 +232,7 @@ A3D_LANE void blend_tile_of(const BlendArgs<float>& a, const TileWork& work, flo
   const Planes p = planes_in(scratch, n_values);
   const Limits limits(a);
   const auto end_of = [&](int64_t first) { return first + kBatch < work.last ? first + kBatch : work.last; };
-  fetch_records(a, work, work.first, end_of(work.first));
+  fetch(a, work, work.first, end_of(work.first));
   start_tile(a, work, p, n_values);
   int32_t blocks[kBatch];
   for (int64_t first = work.first; first < work.last; first += kBatch) {
@@ -229,13 +240,13 @@ A3D_LANE void blend_tile_of(const BlendArgs<float>& a, const TileWork& work, flo
     if (live == 0) break;
     const int n = int(end_of(first) - first);
     find_blocks(a, work, first, n, blocks);
-    fetch_records(a, work, first + n, end_of(first + n));
+    fetch(a, work, first + n, end_of(first + n));
     for (int i = 0; i < n; ++i) {
       uint32_t touched = uint32_t(blocks[i]) & live;
       if (touched == 0) continue;
-      const float* record = record_at(a, work, first + i);
-      const Ellipse ellipse(geometry_of(record), work);
-      const Values<kFixed> values(record + kGeometry);
+      const Source source(a, work, first + i);
+      const Ellipse ellipse(geometry_of(source.geometry), work);
+      const Values<kFixed> values(source, n_values - 1);
       for (; touched; touched &= touched - 1)
         for (int part = 0; part < kParts; ++part)
           blend_block<kFixed, kKeep>(limits, values, p, n_values, ellipse, __builtin_ctz(touched), part,
@@ -334,18 +345,18 @@ A3D_LANE void blend_tile_backward_of(const BlendBackwardArgs<float>& b, const Ti
   Float totals[16];  // the moments, then the sums of the values if they are few
   for (Float& total : totals) total = Float(0.0f);
   Float* sums = kFixed ? totals + kMoments : reinterpret_cast<Float*>(p.sums);
-  fetch_records(a, work, work.first + (most > kBatch ? most - kBatch : 0), work.first + most);
+  fetch(a, work, work.first + (most > kBatch ? most - kBatch : 0), work.first + most);
   for (int64_t end = work.first + most; end > work.first; end -= kBatch) {
     const int64_t first = end - kBatch > work.first ? end - kBatch : work.first;
     find_blocks(a, work, first, int(end - first), blocks);
-    fetch_records(a, work, first - kBatch > work.first ? first - kBatch : work.first, first);
+    fetch(a, work, first - kBatch > work.first ? first - kBatch : work.first, first);
     uint32_t open = 0;  // blocks with a pixel that saw any of these entries
     for (int block = 0; block < kAcross * kAcross; ++block) open |= block_last[block] > first - work.first ? 1u << block : 0u;
     for (int64_t k = end - 1; k >= first; --k) {
-      const float* record = record_at(a, work, k);
+      const Source source(a, work, k);
       const int32_t position = int32_t(k - work.first);
-      const Ellipse ellipse(geometry_of(record), work);
-      const Values<kFixed> values(record + kGeometry);
+      const Ellipse ellipse(geometry_of(source.geometry), work);
+      const Values<kFixed> values(source, n_values - 1);
       float* out = b.partials + a.entries[k].slot * out_stride;
       __builtin_prefetch(out, 1);
       for (int i = 0; i < kMoments; ++i) totals[i] = Float(0.0f);

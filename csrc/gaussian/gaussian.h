@@ -72,7 +72,6 @@ struct BlendArgs {
   int32_t* last;              // (B, H, W): entries of its tile before the one at which the pixel stopped
   T* state;                   // CUDA: (n_chunks, C + 2, kTile * kTile): of each chunk what it adds to every value of every
   int64_t n_chunks;           // pixel of its tile, and the transmittance at its start
-  T* records;                 // CPU: (B * N, record_stride(C)), to work in; see blend_math.h
 };
 
 // CUDA walks the list of a tile in chunks of as many entries as a block has threads. Those of a tile have the numbers from

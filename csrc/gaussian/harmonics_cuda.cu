@@ -8,30 +8,29 @@ constexpr int kThreads = 256;
 
 template <typename T>
 __global__ void __launch_bounds__(kThreads) harmonics_kernel(const HarmonicsArgs<T> a) {
-  const int64_t i = blockIdx.x * int64_t(blockDim.x) + threadIdx.x;
+  const int64_t i = global_thread();
   for (int64_t image = blockIdx.y; i < a.n && image < a.n_images; image += gridDim.y) harmonics_one(a, image, i);
 }
 
 template <typename T>
 __global__ void __launch_bounds__(kThreads) harmonics_backward_kernel(const HarmonicsBackwardArgs<T> b) {
-  const int64_t i = blockIdx.x * int64_t(blockDim.x) + threadIdx.x;
+  const int64_t i = global_thread();
   if (i < b.forward.n) harmonics_backward_one(b, i);
 }
 
-inline unsigned blocks(int64_t n) { return unsigned((n + kThreads - 1) / kThreads); }
 }  // namespace
 
 template <typename T>
 void harmonics_cuda(const HarmonicsArgs<T>& a, void* stream) {
   if (!a.n || !a.n_images) return;
-  const dim3 grid(blocks(a.n), unsigned(a.n_images < 65535 ? a.n_images : 65535));
+  const dim3 grid(blocks_for(a.n, kThreads).x, unsigned(a.n_images < 65535 ? a.n_images : 65535));
   A3D_LAUNCH(harmonics_kernel<T>, grid, kThreads, 0, static_cast<cudaStream_t>(stream), a);
 }
 
 template <typename T>
 void harmonics_backward_cuda(const HarmonicsBackwardArgs<T>& b, void* stream) {
   if (!b.forward.n) return;
-  A3D_LAUNCH(harmonics_backward_kernel<T>, dim3(blocks(b.forward.n)), kThreads, 0, static_cast<cudaStream_t>(stream), b);
+  A3D_LAUNCH(harmonics_backward_kernel<T>, blocks_for(b.forward.n, kThreads), kThreads, 0, static_cast<cudaStream_t>(stream), b);
 }
 
 template void harmonics_cuda(const HarmonicsArgs<float>&, void*);

@@ -225,4 +225,46 @@ A3D_FN GaussianGradient<T> project_backward(const View<S>& v, const Gaussian<T>&
   grad.mean = sum(sum(scaled(r0, grad_x), scaled(r1, grad_y)), scaled(r2, grad_z));
   return grad;
 }
+
+// --- one Gaussian in memory, for the scalar schedules ----------------------------------------------------------------
+template <typename T>
+A3D_FN Gaussian<T> gaussian_at(const ProjectArgs<T>& a, int64_t i) {
+  const T *m = a.means + 3 * i, *q = a.quats + 4 * i, *s = a.scales + 3 * i;
+  return {{m[0], m[1], m[2]}, {q[0], q[1], q[2], q[3]}, {s[0], s[1], s[2]}, a.opacities[i]};
+}
+
+template <typename T>
+A3D_FN void project_one(const ProjectArgs<T>& a, const View<T>& view, int64_t image, int64_t i) {
+  const Gaussian<T> g = gaussian_at(a, i);
+  const Projected<T> out = outputs_of(view, g, project(view, g));
+  const int64_t at = image * a.n + i;
+  a.means_2d[2 * at] = out.mean_x, a.means_2d[2 * at + 1] = out.mean_y;
+  for (int k = 0; k < 3; ++k) a.conics[3 * at + k] = out.conic[k];
+  a.depths[at] = out.depth, a.visible_opacities[at] = out.opacity;
+  a.radii[2 * at] = out.radius_x, a.radii[2 * at + 1] = out.radius_y;
+}
+
+// The gradients of Gaussian i: the sum over the images, in order.
+template <typename T>
+A3D_FN void project_backward_one(const ProjectBackwardArgs<T>& a, int64_t i) {
+  const ProjectArgs<T>& f = a.forward;
+  const Gaussian<T> g = gaussian_at(f, i);
+  T *mean = a.grad_means + 3 * i, *quat = a.grad_quats + 4 * i, *scale = a.grad_scales + 3 * i;
+  for (int k = 0; k < 3; ++k) mean[k] = scale[k] = T(0);
+  for (int k = 0; k < 4; ++k) quat[k] = T(0);
+  a.grad_opacities[i] = T(0);
+  for (int64_t image = 0; image < f.n_images; ++image) {
+    const int64_t at = image * f.n + i;
+    if (!(f.radii[2 * at] > 0)) continue;
+    const View<T> view = view_of(f, image);
+    const T* conic = a.grad_conics + 3 * at;
+    const Projected<T> out{a.grad_means_2d[2 * at], a.grad_means_2d[2 * at + 1], {conic[0], conic[1], conic[2]},
+                           a.grad_depths[at], a.grad_visible_opacities[at], T(0), T(0)};
+    const GaussianGradient<T> grad = project_backward(view, g, project(view, g), out);
+    mean[0] += grad.mean.x, mean[1] += grad.mean.y, mean[2] += grad.mean.z;
+    for (int k = 0; k < 4; ++k) quat[k] += grad.quat[k];
+    scale[0] += grad.scale.x, scale[1] += grad.scale.y, scale[2] += grad.scale.z;
+    a.grad_opacities[i] += grad.opacity;
+  }
+}
 }  // namespace asset3d::gaussian

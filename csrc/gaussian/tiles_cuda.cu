@@ -7,8 +7,6 @@ namespace asset3d::gaussian {
 namespace {
 constexpr int kThreads = 256;
 
-__device__ __forceinline__ int64_t global_thread() { return blockIdx.x * int64_t(blockDim.x) + threadIdx.x; }
-
 template <typename T>
 __global__ void __launch_bounds__(kThreads) count_tiles_kernel(const TileArgs<T> a) {
   const int64_t at = global_thread();
@@ -58,7 +56,7 @@ __global__ void __launch_bounds__(kThreads) finish_tiles_kernel(const TileArgs<T
 
 template <typename T, typename Kernel>
 void launch(Kernel kernel, const TileArgs<T>& a, int64_t n, void* stream) {
-  if (n) A3D_LAUNCH(kernel, dim3(unsigned((n + kThreads - 1) / kThreads)), kThreads, 0, static_cast<cudaStream_t>(stream), a);
+  if (n) A3D_LAUNCH(kernel, blocks_for(n, kThreads), kThreads, 0, static_cast<cudaStream_t>(stream), a);
 }
 template <typename T> int64_t n_seen(const TileArgs<T>& a) { return a.splats.n * a.splats.n_images; }
 }  // namespace

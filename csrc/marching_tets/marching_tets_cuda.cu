@@ -8,11 +8,9 @@ namespace {
 constexpr int kThreads = 256;
 constexpr unsigned kAll = 0xffffffffu;
 
-__device__ int64_t thread_index() { return blockIdx.x * int64_t(blockDim.x) + threadIdx.x; }
-
 template <typename T>
 __global__ void inside_kernel(const Args<T> a) {
-  const int64_t i = thread_index();
+  const int64_t i = global_thread();
   const uint32_t word = __ballot_sync(kAll, i < a.n_vertices && is_inside(a.sdf[i]));
   if ((i & 31) == 0 && i < a.n_vertices) a.inside[i >> 5] = word;
 }
@@ -20,7 +18,7 @@ __global__ void inside_kernel(const Args<T> a) {
 // One warp per word of tets. Its lanes first look at the pairs of the cover: most warps end there.
 template <typename T>
 __global__ void mark_kernel(const Args<T> a) {
-  const int64_t t = thread_index(), word = t >> 5;
+  const int64_t t = global_thread(), word = t >> 5;
   const int lane = int(t & 31);
   if (32 * word >= a.n_tets) return;  // whole warps only
   int sides = 0;
@@ -37,13 +35,13 @@ __global__ void mark_kernel(const Args<T> a) {
 
 template <typename T>
 __global__ void count_kernel(const Args<T> a) {
-  const int64_t word = thread_index();
+  const int64_t word = global_thread();
   if (word < kRows * a.found.n_words) a.found.counts[word] = popcount(a.marks[word]);
 }
 
 template <typename T>
 __global__ void emit_kernel(const Args<T> a) {
-  const int64_t i = thread_index(), word = i >> 5;
+  const int64_t i = global_thread(), word = i >> 5;
   if (word >= a.found.n_words) return;
   for (int r = 0; r < kRows; ++r) {
     const Row row = Row(r);
@@ -57,7 +55,7 @@ __global__ void emit_kernel(const Args<T> a) {
 
 template <typename T>
 __global__ void inside_dense_kernel(const DenseArgs<T> a) {
-  const int64_t i = thread_index(), word = i >> 5, lane = i & 31;
+  const int64_t i = global_thread(), word = i >> 5, lane = i & 31;
   if (word >= a.found.n_words) return;
   const int64_t row = word / a.row_words, z = word % a.row_words * 32 + lane;
   const uint32_t bits = __ballot_sync(kAll, z < a.size[2] && is_inside(a.sdf[row * a.size[2] + z]));
@@ -65,12 +63,12 @@ __global__ void inside_dense_kernel(const DenseArgs<T> a) {
 }
 template <typename T>
 __global__ void mark_dense_kernel(const DenseArgs<T> a) {
-  const int64_t word = thread_index();
+  const int64_t word = global_thread();
   if (word < a.found.n_words) mark_word(a, word);
 }
 template <typename T>
 __global__ void emit_dense_kernel(const DenseArgs<T> a) {
-  const int64_t word = thread_index();
+  const int64_t word = global_thread();
   if (word >= a.found.n_words) return;
   const Place p = place_of(a, word);
   emit_vertices_of_word(a, word, p);
@@ -79,15 +77,14 @@ __global__ void emit_dense_kernel(const DenseArgs<T> a) {
 
 template <typename T>
 __global__ void backward_kernel(const BackwardArgs<T> a) {
-  const int64_t i = thread_index();
+  const int64_t i = global_thread();
   if (i < 2 * a.n_surface) backward_one(a, i / 2, int(i & 1), [](T* p, T value) { atomicAdd(p, value); });
 }
 
-dim3 blocks(int64_t threads) { return dim3(unsigned((threads + kThreads - 1) / kThreads)); }
 }  // namespace
 
 #define A3D_RUN(kernel, n, a) \
-  if (const int64_t n_threads = n) A3D_LAUNCH(kernel<T>, blocks(n_threads), kThreads, 0, static_cast<cudaStream_t>(stream), a)
+  if (const int64_t n_threads = n) A3D_LAUNCH(kernel<T>, blocks_for(n_threads, kThreads), kThreads, 0, static_cast<cudaStream_t>(stream), a)
 
 template <typename T>
 void mark_cuda(const Args<T>& a, void* stream) {

@@ -45,7 +45,7 @@ struct AddFixed {
 
 template <typename T>
 __global__ void convert_sums(Totals totals, T* out, int64_t n) {
-  const int64_t i = blockIdx.x * int64_t(blockDim.x) + threadIdx.x;
+  const int64_t i = global_thread();
   if (i >= n) return;
   const unsigned long long largest = *totals.largest;
   if (largest == 0) return;
@@ -55,5 +55,4 @@ __global__ void convert_sums(Totals totals, T* out, int64_t n) {
 }
 
 constexpr int kThreads = 256;
-inline dim3 blocks_for(int64_t n) { return dim3(unsigned((n + kThreads - 1) / kThreads)); }
 }  // namespace asset3d::triangle

@@ -34,7 +34,7 @@ __device__ inline void draw_pixel(const RasterizeArgs<T>& a, const Triangle<T>& 
 
 template <typename T>
 __global__ void clear(const RasterizeArgs<T> a) {
-  const int64_t i = blockIdx.x * int64_t(blockDim.x) + threadIdx.x;
+  const int64_t i = global_thread();
   if (i < a.size.pixels() * 2) a.keys[i] = kNone;
   if (i < a.size.batch) a.large[i * (a.n_faces + 1)] = 0;
 }
@@ -42,7 +42,7 @@ __global__ void clear(const RasterizeArgs<T> a) {
 // The depth of every pixel in the first pass, the lowest face at that depth in the second.
 template <typename T>
 __global__ void draw_small(const RasterizeArgs<T> a, bool second) {
-  const int64_t i = blockIdx.x * int64_t(blockDim.x) + threadIdx.x;
+  const int64_t i = global_thread();
   if (i >= a.size.batch * a.n_faces) return;
   const int64_t batch = i / a.n_faces, face = i % a.n_faces;
   const Triangle<T> t = load_triangle(a.positions + batch * a.n_vertices * 4, a.faces, face);
@@ -73,7 +73,7 @@ __global__ void draw_large(const RasterizeArgs<T> a, bool second) {
 
 template <typename T>
 __global__ void write_pixels(const RasterizeArgs<T> a) {
-  const int64_t i = blockIdx.x * int64_t(blockDim.x) + threadIdx.x;
+  const int64_t i = global_thread();
   if (i >= a.size.pixels()) return;
   T *rast = a.rast + i * 4, *rast_db = a.rast_db + i * 4;
   const unsigned long long face = a.keys[2 * i + 1];
@@ -90,7 +90,7 @@ __global__ void write_pixels(const RasterizeArgs<T> a) {
 
 template <typename T, typename Add>
 __device__ inline void backward_at_pixel(const RasterizeArgs<T>& a, Add add) {
-  const int64_t i = blockIdx.x * int64_t(blockDim.x) + threadIdx.x;
+  const int64_t i = global_thread();
   if (i < a.size.pixels()) rasterize_backward_pixel(a, i, add);
 }
 template <typename T>
@@ -106,14 +106,14 @@ void rasterize_cuda(const RasterizeArgs<T>& a, void* raw_stream) {
   [[maybe_unused]] const auto stream = static_cast<cudaStream_t>(raw_stream);
   const int64_t pixels = a.size.pixels(), faces = a.size.batch * a.n_faces;
   if (pixels == 0) return;
-  A3D_LAUNCH(clear<T>, blocks_for(2 * pixels), kThreads, 0, stream, a);
+  A3D_LAUNCH(clear<T>, blocks_for(2 * pixels, kThreads), kThreads, 0, stream, a);
   for (const bool second : {false, true}) {
     if (faces == 0) break;
-    A3D_LAUNCH(draw_small<T>, blocks_for(faces), kThreads, 0, stream, a, second);
+    A3D_LAUNCH(draw_small<T>, blocks_for(faces, kThreads), kThreads, 0, stream, a, second);
     const unsigned blocks = unsigned(a.n_faces < kLargeBlocks ? a.n_faces : kLargeBlocks);
     A3D_LAUNCH(draw_large<T>, dim3(blocks, unsigned(a.size.batch)), 128, 0, stream, a, second);
   }
-  A3D_LAUNCH(write_pixels<T>, blocks_for(pixels), kThreads, 0, stream, a);
+  A3D_LAUNCH(write_pixels<T>, blocks_for(pixels, kThreads), kThreads, 0, stream, a);
 }
 
 template <typename T>
@@ -121,9 +121,9 @@ void rasterize_backward_cuda(const RasterizeArgs<T>& a, void* raw_stream) {
   [[maybe_unused]] const auto stream = static_cast<cudaStream_t>(raw_stream);
   const int64_t values = a.size.batch * a.n_vertices * 4;
   if (a.size.pixels() == 0 || values == 0) return;
-  A3D_LAUNCH(backward_largest<T>, blocks_for(a.size.pixels()), kThreads, 0, stream, a);
-  A3D_LAUNCH(backward_sum<T>, blocks_for(a.size.pixels()), kThreads, 0, stream, a);
-  A3D_LAUNCH(convert_sums<T>, blocks_for(values), kThreads, 0, stream, a.totals, a.grad_positions, values);
+  A3D_LAUNCH(backward_largest<T>, blocks_for(a.size.pixels(), kThreads), kThreads, 0, stream, a);
+  A3D_LAUNCH(backward_sum<T>, blocks_for(a.size.pixels(), kThreads), kThreads, 0, stream, a);
+  A3D_LAUNCH(convert_sums<T>, blocks_for(values, kThreads), kThreads, 0, stream, a.totals, a.grad_positions, values);
 }
 
 template void rasterize_cuda(const RasterizeArgs<float>&, void*);

@@ -7,25 +7,25 @@ namespace asset3d::triangle {
 namespace {
 template <typename T>
 __global__ void texture_kernel(const TextureArgs<T> a) {
-  const int64_t i = blockIdx.x * int64_t(blockDim.x) + threadIdx.x;
+  const int64_t i = global_thread();
   if (i < a.size.pixels()) texture_pixel(a, i);
 }
 template <typename T>
 __global__ void backward_largest(const TextureArgs<T> a) {
-  const int64_t i = blockIdx.x * int64_t(blockDim.x) + threadIdx.x;
+  const int64_t i = global_thread();
   if (i >= a.size.pixels()) return;
   texture_backward_uv(a, i, choose_levels(a, i));
   texture_backward_texels(a, i, FindLargest{a.totals.largest});
 }
 template <typename T>
 __global__ void backward_sum(const TextureArgs<T> a) {
-  const int64_t i = blockIdx.x * int64_t(blockDim.x) + threadIdx.x;
+  const int64_t i = global_thread();
   if (i < a.size.pixels()) texture_backward_texels(a, i, AddFixed(a.totals));
 }
 
 template <typename T>
 __global__ void mip_kernel(const MipArgs<T> a, int level, bool spread) {
-  const int64_t i = blockIdx.x * int64_t(blockDim.x) + threadIdx.x;
+  const int64_t i = global_thread();
   const Level& l = a.levels[level];
   if (i >= a.batch * l.height * l.width) return;
   const int x = int(i % l.width), y = int(i / l.width % l.height);
@@ -37,14 +37,14 @@ __global__ void mip_kernel(const MipArgs<T> a, int level, bool spread) {
 template <typename T>
 void launch_level(const MipArgs<T>& a, int level, bool spread, [[maybe_unused]] void* stream) {
   const int64_t n = a.batch * a.levels[level].height * a.levels[level].width;
-  if (n) A3D_LAUNCH(mip_kernel<T>, blocks_for(n), kThreads, 0, static_cast<cudaStream_t>(stream), a, level, spread);
+  if (n) A3D_LAUNCH(mip_kernel<T>, blocks_for(n, kThreads), kThreads, 0, static_cast<cudaStream_t>(stream), a, level, spread);
 }
 }  // namespace
 
 template <typename T>
 void texture_cuda(const TextureArgs<T>& a, [[maybe_unused]] void* stream) {
   if (a.size.pixels() == 0) return;
-  A3D_LAUNCH(texture_kernel<T>, blocks_for(a.size.pixels()), kThreads, 0, static_cast<cudaStream_t>(stream), a);
+  A3D_LAUNCH(texture_kernel<T>, blocks_for(a.size.pixels(), kThreads), kThreads, 0, static_cast<cudaStream_t>(stream), a);
 }
 
 template <typename T>
@@ -52,11 +52,11 @@ void texture_backward_cuda(const TextureArgs<T>& a, void* raw_stream) {
   [[maybe_unused]] const auto stream = static_cast<cudaStream_t>(raw_stream);
   const int64_t pixels = a.size.pixels(), values = a.texture_values(), mips = a.mip_values();
   if (pixels == 0) return;
-  A3D_LAUNCH(backward_largest<T>, blocks_for(pixels), kThreads, 0, stream, a);
-  A3D_LAUNCH(backward_sum<T>, blocks_for(pixels), kThreads, 0, stream, a);
+  A3D_LAUNCH(backward_largest<T>, blocks_for(pixels, kThreads), kThreads, 0, stream, a);
+  A3D_LAUNCH(backward_sum<T>, blocks_for(pixels, kThreads), kThreads, 0, stream, a);
   const Totals mip_totals{a.totals.sums + values, a.totals.largest, a.totals.count_bits};
-  if (values) A3D_LAUNCH(convert_sums<T>, blocks_for(values), kThreads, 0, stream, a.totals, a.grad_texture, values);
-  if (mips) A3D_LAUNCH(convert_sums<T>, blocks_for(mips), kThreads, 0, stream, mip_totals, a.grad_mips, mips);
+  if (values) A3D_LAUNCH(convert_sums<T>, blocks_for(values, kThreads), kThreads, 0, stream, a.totals, a.grad_texture, values);
+  if (mips) A3D_LAUNCH(convert_sums<T>, blocks_for(mips, kThreads), kThreads, 0, stream, mip_totals, a.grad_mips, mips);
 }
 
 template <typename T>

@@ -8,16 +8,14 @@ constexpr int kThreads = 128;
 constexpr int kWarp = 32;
 constexpr unsigned kAll = 0xffffffffu;
 
-__device__ int64_t thread_index() { return blockIdx.x * int64_t(blockDim.x) + threadIdx.x; }
-
 template <typename T>
 __global__ void ray_box_kernel(const BoxArgs<T> a) {
-  const int64_t r = thread_index();
+  const int64_t r = global_thread();
   if (r < a.rays.n) ray_box_one(a, r);
 }
 template <typename T>
 __global__ void ray_box_backward_kernel(const BoxBackwardArgs<T> a) {
-  const int64_t r = thread_index();
+  const int64_t r = global_thread();
   if (r < a.rays.n) ray_box_backward_one(a, r);
 }
 template <typename T>
@@ -26,17 +24,17 @@ __device__ __host__ int64_t block_count(const MarchArgs<T>& a) {
 }
 template <typename T>
 __global__ void mark_blocks_kernel(const MarchArgs<T> a) {
-  const int64_t block = thread_index();
+  const int64_t block = global_thread();
   if (block < block_count(a)) mark_block(a, block);
 }
 template <typename T>
 __global__ void count_samples_kernel(const MarchArgs<T> a) {
-  const int64_t r = thread_index();
+  const int64_t r = global_thread();
   if (r < a.rays.n) count_samples_one(a, r);
 }
 template <typename T>
 __global__ void write_samples_kernel(const MarchArgs<T> a) {
-  const int64_t r = thread_index();
+  const int64_t r = global_thread();
   if (r < a.rays.n) write_samples_one(a, r);
 }
 
@@ -65,7 +63,7 @@ __device__ Segment<T> scan_of_warp(Segment<T> segment, int lane, bool reversed) 
 
 template <typename T>
 __global__ void composite_kernel(const CompositeArgs<T> a) {
-  const int64_t r = thread_index() / kWarp;
+  const int64_t r = global_thread() / kWarp;
   const int lane = threadIdx.x % kWarp;
   if (r >= a.n_rays) return;  // whole warps only
   const auto [begin, end] = samples_of(a, r);
@@ -111,7 +109,7 @@ __device__ void transmittance_pass(const CompositeBackwardArgs<T>& a, int64_t r,
 
 template <typename T>
 __global__ void composite_backward_kernel(const CompositeBackwardArgs<T> a) {
-  const int64_t r = thread_index() / kWarp;
+  const int64_t r = global_thread() / kWarp;
   const int lane = threadIdx.x % kWarp;
   const CompositeArgs<T>& f = a.forward;
   if (r >= f.n_rays) return;
@@ -130,14 +128,13 @@ __global__ void composite_backward_kernel(const CompositeBackwardArgs<T> a) {
   }
 }
 
-dim3 blocks(int64_t threads) { return dim3(unsigned((threads + kThreads - 1) / kThreads)); }
 }  // namespace
 
 #define A3D_DEFINE(name, Arguments, n_threads)                                                       \
   template <typename T>                                                                              \
   void name##_cuda(const Arguments<T>& a, void* stream) {                                            \
     const int64_t n = n_threads;                                                                     \
-    if (n) A3D_LAUNCH(name##_kernel<T>, blocks(n), kThreads, 0, static_cast<cudaStream_t>(stream), a); \
+    if (n) A3D_LAUNCH(name##_kernel<T>, blocks_for(n, kThreads), kThreads, 0, static_cast<cudaStream_t>(stream), a); \
   }                                                                                                  \
   template void name##_cuda(const Arguments<float>&, void*);                                         \
   template void name##_cuda(const Arguments<double>&, void*);
