@@ -1,5 +1,7 @@
 """Cameras between given ones. Letters in shapes: B cameras, M new ones."""
+from collections import Counter
 from dataclasses import replace
+from math import gcd
 from typing import Literal
 
 import numpy as np
@@ -9,18 +11,20 @@ from asset3d.scene.conventions import quaternion_from_rotation, rotation_from_qu
 
 NEIGHBOURS = 6
 """Cameras that each is joined to, where the best places between neighbours are looked for."""
-PARTS = (0.5, 1 / 3, 2 / 3)
-"""Places on the way from one neighbour to the other."""
+TAKEN = 1e-12
+"""One less the cosine between two directions that are the same."""
 
 
 def cameras_between(camera: Camera, count: int, order: Literal["nearest", "sequence"] = "nearest") -> Camera:
     """`count` cameras, each on the way from one of the given to another, around the origin.
 
+    None is one of the given, and no two are the same, as long as the given differ from one another.
+
     Args:
         camera: At least 2 cameras.
         count: How many are made.
         order: "nearest": where the gaps between neighbours are widest, whatever the order of the cameras; "sequence":
-            evenly along the way from the first to the last.
+            along the way from the first to the last, as many as can be alike between each and the next.
 
     Raises:
         ValueError: There are fewer than 2 cameras.
@@ -36,9 +40,15 @@ def cameras_between(camera: Camera, count: int, order: Literal["nearest", "seque
 
 
 def _along(given: int, count: int) -> list[tuple[int, int, float]]:
-    """Evenly over the sequence, leaving its own cameras out where they would be met."""
-    places = [(given - 1) * (k + 0.5) / count for k in range(count)]
-    return [(min(int(p), given - 2), min(int(p), given - 2) + 1, p - min(int(p), given - 2)) for p in places]
+    """Evenly inside of the ways from each to the next, over which they are spread evenly."""
+    made = Counter((given - 1) * (2 * k + 1) // (2 * count) for k in range(count))
+    return [(way, way + 1, (k + 1) / (many + 1)) for way, many in made.items() for k in range(many)]
+
+
+def _parts(round_: int) -> list[float]:
+    """Places on the way from one neighbour to the other: halves and thirds, then quarters and fifths, and so on, each
+    place once."""
+    return [k / n for n in (2 * round_ + 2, 2 * round_ + 3) for k in range(1, n) if gcd(k, n) == 1]
 
 
 def _directions(camera: Camera) -> np.ndarray:
@@ -47,24 +57,27 @@ def _directions(camera: Camera) -> np.ndarray:
 
 
 def _in_gaps(camera: Camera, count: int) -> list[tuple[int, int, float]]:
-    """Greedily, the place on a way between neighbours that is farthest from all cameras there are, M times."""
+    """Greedily, the place on a way between neighbours that is farthest from all cameras there are, M times; when no
+    place is left free, there are finer ones."""
     direction = _directions(camera)
     cosine = direction @ direction.T - 4 * np.eye(len(direction))
     nearest = np.argsort(-cosine, axis=1, kind="stable")[:, :NEIGHBOURS]
     pairs = sorted({(min(a, b), max(a, b)) for a, row in enumerate(nearest.tolist()) for b in row if a != b})
-    ways = [(a, b, t) for t in PARTS for a, b in pairs]
-    place = np.stack([_interpolated(camera, *way)[0][:3, 3] for way in ways])
-    place /= np.linalg.norm(place, axis=1, keepdims=True).clip(1e-9)
-    gap = 1 - (place @ direction.T).max(1)
-    chosen = []
-    for _ in range(count):
+    chosen, round_ = [], 0
+    while len(chosen) < count:
+        ways = [(a, b, t) for t in _parts(round_) for a, b in pairs]
+        place = np.stack([_interpolated(camera, *way)[0][:3, 3] for way in ways])
+        place /= np.linalg.norm(place, axis=1, keepdims=True).clip(1e-9)
+        gap = 1 - (place @ direction.T).max(1)
         best = int(np.argmax(gap))
-        if gap[best] < 0:  # every place is taken: begin again with all of them
-            gap = 1 - (place @ direction.T).max(1)
+        while True:  # once at least: from one direction, cameras differ in their distance only
+            chosen.append(ways[best])
+            direction = np.append(direction, place[best:best + 1], 0)
+            gap = np.minimum(gap, 1 - place @ place[best])
             best = int(np.argmax(gap))
-        chosen.append(ways[best])
-        gap = np.minimum(gap, 1 - place @ place[best])
-        gap[best] = -1
+            if len(chosen) == count or gap[best] < TAKEN:
+                break
+        round_ += 1
     return chosen
 
 

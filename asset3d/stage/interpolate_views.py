@@ -53,7 +53,9 @@ class InterpolateViews(Stage):
         self.views, self.representation = views, representation
         self.renderer = component("renderer", self.config.renderer.type)(self.config.renderer)
         self.camera = cameras_between(views.train.camera, self.config.count, self.config.order)
-        self.made = {name: views.train.color.new_zeros(0, *getattr(views.train, name).shape[1:]) for name in MAPS}
+        shape = {name: getattr(views.train, name).shape[1:] for name in MAPS}
+        self.made = {name: views.train.color.new_zeros(self.config.count, *shape[name]) for name in MAPS}
+        self.n_made = 0
         return self.config.count
 
     @torch.no_grad()
@@ -62,7 +64,8 @@ class InterpolateViews(Stage):
         alpha = rendering.alpha.clamp(0, 1)
         color = (rendering.color / alpha.clamp(min=1e-3)).clamp(0, 1)
         for name, image in zip(MAPS, (color, alpha)):
-            self.made[name] = torch.cat([self.made[name], image.to(self.made[name])])
+            self.made[name][step] = image[0]
+        self.n_made = step + 1
         save_png(self.context.folder / f"{self._name(step)}.png", (color * alpha + 1 - alpha)[0].cpu())
         self.context.emit("preview", path=f"{self._name(step)}.png", name=self._name(step), step=step)
         return {"covered": float((alpha > 0.5).float().mean())}
@@ -77,7 +80,9 @@ class InterpolateViews(Stage):
             self.views.train, Views(self.camera, self.made["color"], self.made["alpha"], names)))}
 
     def state(self) -> dict[str, Tensor]:
-        return dict(self.made)
+        return {name: value[:self.n_made] for name, value in self.made.items()}
 
     def load_state(self, state) -> None:
-        self.made = {name: value.to(self.context.device) for name, value in state.items()}
+        for name, value in state.items():
+            self.n_made = len(value)
+            self.made[name][:self.n_made] = value

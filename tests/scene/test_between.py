@@ -58,6 +58,38 @@ def test_gaps_are_filled(count):
         assert torch.rad2deg(torch.arccos(near.clamp(max=1))).min() > 10
 
 
+def distances(made, given):
+    """From each of the made cameras to all others, (M, B + M); its own place is far away."""
+    every = torch.cat([given.position, made.position]).double()
+    distance = (made.position.double()[:, None] - every).norm(dim=-1)
+    return distance + 9 * torch.eye(len(made), len(every)).roll(len(given), 1)
+
+
+@pytest.mark.parametrize("order", ["nearest", "sequence"])
+@pytest.mark.parametrize("given", [2, 3, 4, 5])
+@pytest.mark.parametrize("count", [1, 3, 5, 8, 60])
+def test_none_is_a_given_one_and_no_two_are_the_same(order, given, count):
+    """On a quarter of a circle, and at the corners of a square, whose diagonals meet."""
+    for step in (30.0, 360.0 / given):
+        camera = orbit(torch.arange(given) * step, 20.0, 2.6, 30.0, 32)
+        made = cameras_between(camera, count, order)
+        assert len(made) == count
+        assert distances(made, camera).min() > 2e-3
+
+
+def test_of_cameras_in_one_direction_too():
+    camera = orbit([0.0, 0.0], 20.0, [2.0, 3.0], 30.0, 32)
+    made = cameras_between(camera, 7)
+    assert distances(made, camera).min() > 0.01
+
+
+def test_in_a_sequence_every_gap_gets_its_share():
+    camera = orbit([0.0, 10.0, 60.0], 0.0, 2.6, 30.0, 32)
+    made = cameras_between(camera, 5, "sequence").position
+    azimuth = torch.rad2deg(torch.atan2(made[:, 0], made[:, 2]))
+    torch.testing.assert_close(azimuth, torch.tensor([10 / 3, 20 / 3, 22.5, 35, 47.5]), atol=1e-3, rtol=0)
+
+
 def test_the_same_every_time_and_none_when_none_is_asked_for():
     camera = views(64)[0]
     assert torch.equal(cameras_between(camera, 9).camera_to_world, cameras_between(camera, 9).camera_to_world)

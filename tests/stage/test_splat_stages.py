@@ -160,9 +160,25 @@ def test_interpolation_resumes(tmp_path):
     expected = finished(whole, **given)["views"].train
     first.start(**given), first.step(0), first.step(1)
     second.start(**given)
+    kept = {name: value.clone() for name, value in first.state().items()}
+    assert {name: len(value) for name, value in kept.items()} == {"color": 2, "alpha": 2}
     second.load_state(first.state())
     second.step(2), second.step(3)
+    assert all(torch.equal(value, kept[name]) for name, value in first.state().items())
     assert torch.equal(second.finish()["views"].train.color, expected.color)
+    assert torch.equal(second.finish()["views"].train.alpha, expected.alpha)
+
+
+def test_interpolation_writes_into_one_place(tmp_path):
+    """Of M views, none is copied when another is made."""
+    splats = ball_splats(200)
+    stage = InterpolateViews(InterpolateViewsConfig(count=3), context(tmp_path))
+    stage.start(view_set(splats), representation(splats))
+    places = set()
+    for step in range(3):
+        stage.step(step)
+        places.add(stage.state()["color"].data_ptr())
+    assert len(places) == 1
 
 
 def test_none_is_added_when_none_is_asked_for(tmp_path):
