@@ -37,7 +37,8 @@ class FolderInUse(InputError):
 
 
 class EmptySurface(Asset3DError):
-    """A field has no surface at the level asked for; the text gives the range of its values."""
+    """A field has no surface at the level asked for (the text gives the range of its values), or no Gaussian is left
+    that can be seen."""
 
 
 class TooManyIntersections(Asset3DError):

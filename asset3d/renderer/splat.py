@@ -18,6 +18,11 @@ class SplatRendererConfig(Config):
     to show the same."""
     near: float = Field(0.01, gt=0)
     """Gaussians whose centre is nearer to the camera are not drawn."""
+    dilation: float = Field(0.3, ge=0)
+    """Added to the variance of every Gaussian in the picture, in pixels squared. `evaluate`, `convert` and most other
+    viewers draw with the default of this and of `alpha_max`."""
+    alpha_max: float = Field(0.99, gt=1 / 255, lt=1)
+    """What one Gaussian hides of what is behind it, at most."""
 
 
 @register("renderer", SplatRendererConfig)
@@ -35,16 +40,17 @@ class SplatRenderer(Renderer):
         return ("images", "means_2d", "radii", "opacities", "scales")
 
     def render(self, representation, camera: Camera) -> Rendering:
-        return render_splats(representation.splats(), camera, near=self.config.near,
-                             antialiased=self.config.antialiased)
+        return render_splats(representation.splats(), camera, **self.config.model_dump(exclude={"type"}))
 
 
-def render_splats(splats: Splats, camera: Camera, near: float = 0.01, antialiased: bool = False) -> Rendering:
+def render_splats(splats: Splats, camera: Camera, near: float = 0.01, antialiased: bool = False, dilation: float = 0.3,
+                  alpha_max: float = 0.99) -> Rendering:
     """Whole images of Gaussians. Extras: where their centres lie in the images, `means_2d` (B, N, 2), whose gradient is
     retained; `radii` (B, N, 2), 0 where culled; `opacities` and `scales`."""
     drawn = rasterize_gaussians(splats.means, splats.quats, splats.scales, splats.opacities, splats.harmonics,
                                 camera.world_to_camera(), camera.intrinsics, (camera.height, camera.width),
-                                sh_degree=splats.degree, near=near, antialiased=antialiased)
+                                sh_degree=splats.degree, near=near, antialiased=antialiased, dilation=dilation,
+                                alpha_max=alpha_max)
     means_2d = drawn.projected.means_2d
     if means_2d.requires_grad:
         means_2d.retain_grad()

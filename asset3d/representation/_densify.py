@@ -4,14 +4,16 @@ Parameters travel as a dict of tensors with one row per Gaussian: `means`, `quat
 that are only copied. Every draw comes from a CPU generator, so that runs repeat.
 """
 import math
+from collections.abc import Mapping
 from typing import NamedTuple
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
 from torch.nn.functional import normalize
 
 from asset3d.representation.base import Rows
+from asset3d.scene.conventions import rotation_matrices
 
 MOST_COPIES = 50
 """Of one Gaussian at once: binomial coefficients stay exact in float64."""
@@ -26,12 +28,10 @@ class Changed(NamedTuple):
     rows: Rows
 
 
-def rotation_matrices(quats: Float[Tensor, "N 4"]) -> Float[Tensor, "N 3 3"]:
-    """Rotations of quaternions wxyz of any length."""
-    w, x, y, z = normalize(quats, dim=-1).unbind(-1)
-    return torch.stack([1 - 2 * (y * y + z * z), 2 * (x * y - w * z), 2 * (x * z + w * y),
-                        2 * (x * y + w * z), 1 - 2 * (x * x + z * z), 2 * (y * z - w * x),
-                        2 * (x * z - w * y), 2 * (y * z + w * x), 1 - 2 * (x * x + y * y)], -1).reshape(-1, 3, 3)
+def finite(values: Mapping[str, Tensor]) -> Bool[Tensor, "N"]:
+    """Gaussians without a number that is not finite, and with a rotation."""
+    rows = [value.flatten(1).isfinite().all(1) if value.dim() > 1 else value.isfinite() for value in values.values()]
+    return torch.stack([*rows, values["quats"].norm(dim=-1) > 0]).all(0)
 
 
 def copies(opacity: Float[Tensor, "N"], count: Tensor) -> tuple[Float[Tensor, "N"], Float[Tensor, "N"]]:
@@ -51,11 +51,11 @@ def copies(opacity: Float[Tensor, "N"], count: Tensor) -> tuple[Float[Tensor, "N
 
 @torch.no_grad()
 def relocate(values: dict[str, Tensor], target: int, least_opacity: float, generator: torch.Generator) -> Changed:
-    """Markov-chain Monte Carlo (Kheradmand et al. 2024): Gaussians that became invisible go to where visible ones are,
-    and new ones are put there too, up to `target` rows. Pictures change as little as they can."""
+    """Markov-chain Monte Carlo (Kheradmand et al. 2024): Gaussians that became invisible, or not finite, go to where
+    visible ones are, and new ones are put there too, up to `target` rows. Pictures change as little as they can."""
     opacity = torch.sigmoid(values["logits"])
     count = len(opacity)
-    dead = opacity <= least_opacity
+    dead = (opacity <= least_opacity) | ~finite(values)
     alive = torch.nonzero(~dead)[:, 0]
     source = torch.arange(count, device=opacity.device)
     needed = int(dead.sum()) + max(target - count, 0)
@@ -80,7 +80,7 @@ def jitter(values: dict[str, Tensor], amount: float, least_opacity: float, gener
     """(N, 3) random steps that keep faint Gaussians exploring, along their own axes (Kheradmand et al. 2024, eq. 8)."""
     noise = torch.randn(values["means"].shape, generator=generator).to(values["means"])
     faint = torch.sigmoid(100 * (least_opacity - torch.sigmoid(values["logits"])))
-    turn = rotation_matrices(values["quats"])
+    turn = rotation_matrices(normalize(values["quats"], dim=-1))
     local = (turn.transpose(1, 2) @ noise[..., None])[..., 0] * (2 * values["log_scales"]).exp()
     return (turn @ local[..., None])[..., 0] * faint[:, None] * amount
 
@@ -100,9 +100,10 @@ class GradientRules(NamedTuple):
 @torch.no_grad()
 def clone_split_prune(values: dict[str, Tensor], gradient: Float[Tensor, "N"], rules: GradientRules,
                       generator: torch.Generator) -> Changed:
-    """Gaussians that pictures pull at are doubled or split in two; faint and huge ones are removed."""
+    """Gaussians that pictures pull at are doubled or split in two; faint, huge and not finite ones are removed."""
     largest = values["log_scales"].amax(-1).exp()
     removed = (torch.sigmoid(values["logits"]) < rules.least_opacity) | (largest > rules.largest_scale)
+    removed |= ~finite(values)
     pulled = (gradient > rules.threshold) & ~removed
     room = max(rules.most - int((~removed).sum()), 0)
     if int(pulled.sum()) > room:  # those that are pulled at most
@@ -115,7 +116,8 @@ def clone_split_prune(values: dict[str, Tensor], gradient: Float[Tensor, "N"], r
     values = {name: value[source] for name, value in values.items()}
     halves = split[source]
     noise = torch.randn(values["means"].shape, generator=generator).to(values["means"])
-    offset = rotation_matrices(values["quats"]) @ (noise * values["log_scales"].exp())[..., None]
+    turn = rotation_matrices(normalize(values["quats"], dim=-1))
+    offset = turn @ (noise * values["log_scales"].exp())[..., None]
     values["means"] = torch.where(halves[:, None], values["means"] + offset[..., 0], values["means"])
     values["log_scales"] = torch.where(halves[:, None], values["log_scales"] - math.log(SPLIT), values["log_scales"])
     return Changed(values, Rows(source, ~(fresh | halves)))

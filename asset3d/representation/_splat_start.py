@@ -100,9 +100,18 @@ def from_depth(views: Views, count: int, generator: torch.Generator) -> Cloud:
 
 
 def from_mesh(mesh: Mesh, count: int, generator: torch.Generator) -> Cloud:
-    """Points all over a mesh, with its colours at vertices where it has them."""
+    """Points all over a mesh, with its colours at vertices where it has them.
+
+    Raises:
+        InputError: The mesh has no area.
+    """
     areas, face_normals = mesh.face_areas_and_normals()
-    face = torch.multinomial(areas.double().cpu(), count, replacement=True, generator=generator).to(areas.device)
+    up_to = areas.double().cpu().cumsum(0)
+    if not len(up_to) or not 0 < float(up_to[-1]) < float("inf"):
+        raise InputError(f"gaussians: the {len(areas)} faces of the mesh to start from have no area; give another "
+                         "mesh, or another `start`")
+    chance = torch.rand(count, generator=generator, dtype=torch.float64) * up_to[-1]
+    face = torch.searchsorted(up_to, chance, right=True).clamp(max=len(areas) - 1).to(areas.device)
     weights = torch.rand(count, 2, generator=generator).to(areas)
     u, v = weights.unbind(-1)
     over = u + v > 1

@@ -64,6 +64,8 @@ class Representation(nn.Module, ABC):
     def __init__(self, config):
         super().__init__()
         self.config = config
+        self.remarks: list[str] = []
+        """What the user should know about its start; the stage tells it as warnings."""
 
     def parameter_groups(self) -> Iterator[tuple[str, float, list[nn.Parameter]]]:
         """(name, learning-rate factor, parameters) for the optimizer."""

@@ -8,12 +8,14 @@ from jaxtyping import Float
 from pydantic import Field
 from torch import Tensor, nn
 
-from asset3d.errors import InputError
+from asset3d.errors import EmptySurface, InputError
 from asset3d.registry import Config, InputPath, register
 from asset3d.representation import _splat_start as start
-from asset3d.representation._densify import Changed, GradientRules, clone_split_prune, jitter, relocate
+from asset3d.representation._densify import (
+    Changed, GradientRules, clone_split_prune, finite, jitter, relocate,
+)
 from asset3d.representation.base import Done, Representation, Rows, Surroundings
-from asset3d.scene.harmonics import CONSTANT, TERMS
+from asset3d.scene.harmonics import CONSTANT, TERMS, degree_of
 from asset3d.scene.mesh import load_mesh
 from asset3d.scene.splats import Splats, holds_splats, load_splats
 from asset3d.scene.views import Views
@@ -31,14 +33,18 @@ INVISIBLE = 1 / 255
 class GaussiansConfig(Config):
     type: Literal["gaussians"] = "gaussians"
     count: int = Field(15_000, ge=1, le=10_000_000)
-    """Gaussians to start with, at most."""
+    """Gaussians to start with, at most, and never more than `max_count`. Splats of a `file` are all taken, up to
+    `max_count`."""
     max_count: int = Field(30_000, ge=1, le=10_000_000)
-    """Gaussians at the end, at most."""
+    """Gaussians at any time, at most; of a `file` with more, the most opaque are taken."""
     start: Literal["auto", "file", "mesh", "points", "depth", "hull"] = "auto"
     """Where they start: from `file`, the mesh of an earlier stage, the sparse points of a COLMAP model, depth maps, or
     the visual hull of the masks. auto: the first of these that is there."""
     file: InputPath | None = None
     """Splats (.ply, .glb) or a mesh (.glb, .obj, .ply), placed as exported assets are, to start from."""
+    normalize_quats: bool = True
+    """Of splats in `file`. False for a checkpoint that was trained without dividing quaternions by their length: its
+    Gaussians are given unit quaternions and scales that show the same."""
     hull_resolution: int = Field(96, ge=8, le=512)
     """Cells per axis of the grid on which the visual hull is found."""
     sh_degree: Annotated[Schedule, Values(type=int, ge=0, le=3)] = constant(2)
@@ -121,10 +127,15 @@ class Gaussians(Representation):
                       torch.cat([self.constant, higher], 1))
 
     @torch.no_grad()
+    def count_broken(self) -> int:
+        """How many have a value that is not finite, or no rotation; they are never drawn."""
+        return int((~finite(vars(self.splats()))).sum())
+
+    @torch.no_grad()
     def visible(self) -> Splats:
         """A copy of those that can be seen, with unit quaternions, as an asset."""
         splats = self.splats()
-        kept = splats[splats.opacities >= INVISIBLE]
+        kept = splats[(splats.opacities >= INVISIBLE) & finite(vars(splats))]
         kept.quats = nn.functional.normalize(kept.quats, dim=-1)
         return kept
 
@@ -156,7 +167,9 @@ class Gaussians(Representation):
         kind = self._kind_of_start(views)
         self._require(kind)
         if kind == "file" and holds_splats(self.config.file):
-            self._take(self._inside(load_splats(self.config.file)[0]).to(self.degree.device))
+            splats, notes = load_splats(self.config.file, self.config.normalize_quats)
+            self.remarks += [f"{self.config.file.name}: {note}" for note in notes]
+            self._take(self._inside(splats).to(self.degree.device))
         else:
             self._place(views, self._cloud(kind, views, generator))
 
@@ -181,17 +194,18 @@ class Gaussians(Representation):
 
     def _cloud(self, kind: str, views: Views, generator: torch.Generator) -> start.Cloud:
         there, config = self.surroundings, self.config
+        count = min(config.count, config.max_count)
         if kind == "file":
             mesh = load_mesh(config.file)
             mesh.vertices = there.frame.unplaced(mesh.vertices)
-            return start.from_mesh(mesh.to(views.alpha.device), config.count, generator)
+            return start.from_mesh(mesh.to(views.alpha.device), count, generator)
         if kind == "mesh":
-            return start.from_mesh(there.mesh, config.count, generator)
+            return start.from_mesh(there.mesh, count, generator)
         if kind == "points":
-            return start.drawn(start.from_points(views, there.points), config.count, generator)
+            return start.drawn(start.from_points(views, there.points), count, generator)
         if kind == "depth":
-            return start.from_depth(views, config.count, generator)
-        return start.from_hull(views, config.hull_resolution, config.count, generator)
+            return start.from_depth(views, count, generator)
+        return start.from_hull(views, config.hull_resolution, count, generator)
 
     def _inside(self, splats: Splats) -> Splats:
         """Splats of a file, placed as exported ones are, in the inside frame."""
@@ -201,7 +215,15 @@ class Gaussians(Representation):
         return splats.transformed(matrix)
 
     def _take(self, splats: Splats) -> None:
-        terms = 1 + self.higher.shape[1]
+        """Start from these, as far as `max_count` and `sh_degree` have room for them."""
+        terms, most = 1 + self.higher.shape[1], self.config.max_count
+        if len(splats) > most:
+            self.remarks.append(f"of {len(splats)} Gaussians the {most} most opaque are taken; give a larger "
+                                "`max_count` to take more")
+            splats = splats[splats.opacities.argsort(descending=True, stable=True)[:most].sort().values]
+        if splats.harmonics.shape[1] > terms:
+            self.remarks.append(f"colours depend on the direction in degree {splats.degree}, of which "
+                                f"{degree_of(terms)} is taken; give `sh_degree: {splats.degree}` to keep all")
         harmonics = nn.functional.pad(splats.harmonics, (0, 0, 0, max(terms - splats.harmonics.shape[1], 0)))
         self._put({"means": splats.means, "quats": splats.quats, "log_scales": splats.scales.clamp(min=1e-7).log(),
                    "logits": torch.logit(splats.opacities, LOGIT_LIMIT), "constant": harmonics[:, :1],
@@ -231,6 +253,13 @@ class Gaussians(Representation):
 
     @torch.no_grad()
     def end_step(self, done: Done) -> Rows | None:
+        before, rows = len(self), self._multiplied(done)
+        if not (done.step + 1) % self.config.densify_every:
+            self._require_visible(before)
+        return rows
+
+    def _multiplied(self, done: Done) -> Rows | None:
+        """Move, add and remove some, when it is time to."""
         config, after = self.config, done.step + 1
         growing = config.densify_from <= after <= config.densify_until * done.n_steps
         if config.densify == "none" or not growing and config.densify == "gradient":
@@ -245,6 +274,13 @@ class Gaussians(Representation):
         changed = self._densified(done.generator)
         self._put(changed.values)
         return changed.rows
+
+    def _require_visible(self, before: int) -> None:
+        """What no picture shows has no gradient either: it would stay as it is to the last step."""
+        if not bool((self.logits.sigmoid() >= INVISIBLE).any()):
+            raise EmptySurface(f"gaussians: none of {before} can be seen any more; lower `least_opacity` "
+                               f"(now {self.config.least_opacity:g}) or the learning rate, raise `largest_scale` "
+                               f"(now {self.config.largest_scale:g}), or check the masks of the views")
 
     def _remember_pull(self, done: Done) -> None:
         """Gradients for places in pictures whose half width is 1, of the loss of one picture."""

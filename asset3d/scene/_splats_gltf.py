@@ -10,6 +10,7 @@ import numpy as np
 from asset3d.scene._gltf import Gltf
 from asset3d.scene._gltf_mesh import uses
 from asset3d.scene._untrusted import printable
+from asset3d.scene.conventions import similarity
 from asset3d.scene.harmonics import TERMS
 
 NAME = "KHR_gaussian_splatting"
@@ -70,10 +71,11 @@ def _check_kind(gltf: Gltf, where: str, primitive: dict, extension: dict) -> Non
 
 def _check_matrix(gltf: Gltf, where: str, matrix: np.ndarray) -> None:
     """Only motions and scales alike in all directions leave Gaussians with their axes."""
-    gram = matrix[:3, :3] @ matrix[:3, :3].T
-    scale = np.trace(gram) / 3
-    if not scale > 1e-24 or abs(gram / scale - np.eye(3)).max() > 1e-4:
-        raise gltf.fail(f"{where}: its node stretches it differently along different axes", "apply its transform")
+    try:
+        similarity(matrix[:3, :3])
+    except ValueError:
+        raise gltf.fail(f"{where}: its node stretches it differently along different axes",
+                        "apply its transform") from None
 
 
 def _arrays(gltf: Gltf, where: str, primitive: dict) -> dict[str, np.ndarray]:

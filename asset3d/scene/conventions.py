@@ -7,9 +7,15 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
 
 from asset3d.errors import InputError
 from asset3d.scene._untrusted import LARGEST
+
+STRETCH = 1e-4
+"""What scales all directions alike, but for rounding, stretches none by more than this more or less than the mean."""
 
 
 @dataclass(frozen=True)
@@ -119,19 +125,43 @@ def opengl_from_colmap(quaternion: np.ndarray, translation: np.ndarray) -> np.nd
 
 def rotation_from_quaternion(quaternion: np.ndarray) -> np.ndarray:
     """(3, 3) rotation of a wxyz quaternion of any length but zero."""
-    w, x, y, z = np.asarray(quaternion, dtype=np.float64) / np.linalg.norm(quaternion)
-    return np.array([[1 - 2 * (y * y + z * z), 2 * (x * y - w * z), 2 * (x * z + w * y)],
-                     [2 * (x * y + w * z), 1 - 2 * (x * x + z * z), 2 * (y * z - w * x)],
-                     [2 * (x * z - w * y), 2 * (y * z + w * x), 1 - 2 * (x * x + y * y)]])
+    quaternion = np.asarray(quaternion, dtype=np.float64)
+    return rotation_matrices(torch.from_numpy(quaternion / np.linalg.norm(quaternion))).numpy()
+
+
+def rotation_matrices(quats: Float[Tensor, "*N 4"]) -> Float[Tensor, "*N 3 3"]:
+    """Rotations of unit quaternions wxyz; of others, what the same products give, which is none."""
+    w, x, y, z = quats.unbind(-1)
+    return torch.stack([1 - 2 * (y * y + z * z), 2 * (x * y - w * z), 2 * (x * z + w * y),
+                        2 * (x * y + w * z), 1 - 2 * (x * x + z * z), 2 * (y * z - w * x),
+                        2 * (x * z - w * y), 2 * (y * z + w * x), 1 - 2 * (x * x + y * y)], -1).unflatten(-1, (3, 3))
 
 
 def quaternion_from_rotation(rotation: np.ndarray) -> np.ndarray:
-    """(4,) wxyz unit quaternion with w >= 0: the eigenvector of Bar-Itzhack's matrix, stable for every rotation."""
-    (a, b, c), (d, e, f), (g, h, i) = np.asarray(rotation, dtype=np.float64)
+    """(..., 4) wxyz unit quaternions with w >= 0 of (..., 3, 3) rotations: eigenvectors of Bar-Itzhack's matrix, stable
+    for every rotation."""
+    rows = np.moveaxis(np.asarray(rotation, dtype=np.float64), (-2, -1), (0, 1))
+    (a, b, c), (d, e, f), (g, h, i) = rows
     k = np.array([[a + e + i, h - f, c - g, d - b], [h - f, a - e - i, b + d, c + g],
                   [c - g, b + d, e - a - i, f + h], [d - b, c + g, f + h, i - a - e]])
-    quaternion = np.linalg.eigh(k)[1][:, -1]
-    return -quaternion if quaternion[0] < 0 else quaternion
+    quaternion = np.linalg.eigh(np.moveaxis(k, (0, 1), (-2, -1)))[1][..., -1]
+    return np.where(quaternion[..., :1] < 0, -quaternion, quaternion)
+
+
+def similarity(linear: np.ndarray) -> tuple[float, np.ndarray]:
+    """The scale and the (3, 3) rotation, or rotation and reflection, nearest to a (3, 3) matrix.
+
+    Raises:
+        ValueError: It stretches directions differently, by more than `STRETCH`, or has no inverse.
+    """
+    if not (abs(linear) < np.inf).all():
+        raise ValueError("the matrix has values that are not finite")
+    u, stretch, vt = np.linalg.svd(np.asarray(linear, dtype=np.float64))
+    scale = float(stretch.mean())
+    if not scale > 1e-12 or abs(stretch / scale - 1).max() > STRETCH:
+        raise ValueError("what has axes of its own can be turned, mirrored and scaled alike in all directions; this "
+                         f"matrix stretches by {stretch.tolist()}")
+    return scale, u @ vt
 
 
 def zero123_pose(camera_to_world: np.ndarray) -> tuple[float, float, float]:

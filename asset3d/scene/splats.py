@@ -12,7 +12,7 @@ from asset3d.scene._gltf import read_limited
 from asset3d.scene._splats_gltf import has_splats, read_splats_gltf
 from asset3d.scene._splats_ply import is_splats_ply, read_splats_ply
 from asset3d.scene._untrusted import LARGEST
-from asset3d.scene.conventions import quaternion_from_rotation
+from asset3d.scene.conventions import quaternion_from_rotation, rotation_matrices, similarity
 from asset3d.scene.harmonics import CONSTANT, degree_of, rotation_of_terms
 
 LARGEST_SCALE = 1e9
@@ -61,15 +61,12 @@ class Splats:
         """
         matrix = torch.as_tensor(matrix, dtype=torch.float64, device="cpu")
         linear = matrix[:3, :3]
-        scale = float(torch.linalg.det(linear).abs()) ** (1 / 3)
-        if not scale > 0 or float((linear @ linear.T / scale**2 - torch.eye(3)).abs().max()) > 1e-5:
-            raise ValueError("transformed: Gaussians can be moved, turned, mirrored and scaled alike in all "
-                             "directions; this matrix does something else, or has no inverse")
-        turn = linear / scale
+        scale, turn = similarity(linear.numpy())
+        turn = torch.from_numpy(turn)
         device = self.means.device
         moved = self.means.double() @ linear.T.to(device) + matrix[:3, 3].to(device)
         quats, harmonics = self.quats, self.harmonics
-        if not torch.equal(turn, torch.eye(3, dtype=torch.float64)):
+        if float((turn - torch.eye(3)).abs().max()) > 1e-12:
             # an ellipsoid is its own mirror image: a reflection turns it as the rotation -turn does
             proper = turn if float(torch.linalg.det(turn)) > 0 else -turn
             quats = multiplied(torch.from_numpy(quaternion_from_rotation(proper.numpy())).to(device), quats.double())
@@ -94,11 +91,16 @@ def holds_splats(path: Path) -> bool:
     return suffix in (".glb", ".gltf") and has_splats(path)
 
 
-def load_splats(path: Path) -> tuple[Splats, tuple[str, ...]]:
+def load_splats(path: Path, normalize_quats: bool = True) -> tuple[Splats, tuple[str, ...]]:
     """Load Gaussian splats in the world of the file, and what was unusual about it.
 
     A PLY as Inria's code and gsplat write it, or a glTF file with KHR_gaussian_splatting. Gaussians that are not
     finite, or beyond any object, are left out and counted in the remarks.
+
+    Args:
+        path: A .ply, .glb or .gltf file.
+        normalize_quats: False for a checkpoint that was trained with quaternions of any length as they are, without
+            dividing by it: its Gaussians are given the unit quaternions and scales that show the same.
 
     Raises:
         InputError: Unreadable, unsound, or without any Gaussian.
@@ -106,11 +108,11 @@ def load_splats(path: Path) -> tuple[Splats, tuple[str, ...]]:
     path = Path(path)
     if path.suffix.lower() == ".ply":
         arrays, notes = read_splats_ply(path, read_limited(path))
-        splats = _sound(path, arrays, notes)
+        splats = _sound(path, arrays, notes, normalize_quats)
     elif path.suffix.lower() in (".glb", ".gltf"):
         parts, notes = read_splats_gltf(path)
-        placed = [_sound(path, arrays, notes).transformed(torch.from_numpy(matrix)) for arrays, matrix in parts]
-        splats = joined(placed)
+        splats = joined([_sound(path, arrays, notes, normalize_quats).transformed(torch.from_numpy(matrix))
+                         for arrays, matrix in parts])
     else:
         raise InputError(f"{path}: '{path.suffix}' files hold no splats that are read; give a .ply or .glb file")
     return splats, tuple(dict.fromkeys(notes))
@@ -124,7 +126,20 @@ def joined(parts: list[Splats]) -> Splats:
     return Splats(*(stack(name) for name in ("means", "quats", "scales", "opacities")), torch.cat(padded))
 
 
-def _sound(path: Path, arrays: dict[str, np.ndarray], notes: list[str]) -> Splats:
+def in_unit_form(quats: Float[Tensor, "N 4"], scales: Float[Tensor, "N 3"]) -> tuple[Tensor, Tensor]:
+    """Unit quaternions (N, 4) and scales (N, 3) of the Gaussians that quaternions of any length show when they are not
+    divided by it.
+
+    Then what they stand for is no rotation, M say, and turning the object would not turn it: keeping lengths could not
+    be placed or exported. The covariance M S S M^T is that of a Gaussian like all others, which the singular values and
+    left singular vectors of M S give.
+    """
+    axes, scales, _ = torch.linalg.svd(rotation_matrices(quats.double()) * scales.double()[:, None])
+    axes = axes * torch.linalg.det(axes)[:, None, None].sign()
+    return torch.from_numpy(quaternion_from_rotation(axes.numpy())), scales
+
+
+def _sound(path: Path, arrays: dict[str, np.ndarray], notes: list[str], normalize_quats: bool) -> Splats:
     """The Gaussians that can be drawn."""
     length = np.linalg.norm(arrays["quats"].astype(np.float64), axis=1)
     ok = (abs(arrays["means"]) < LARGEST).all(1) & (arrays["scales"] < LARGEST_SCALE).all(1)
@@ -135,5 +150,7 @@ def _sound(path: Path, arrays: dict[str, np.ndarray], notes: list[str]) -> Splat
     if not ok.all():
         notes.append(f"{int((~ok).sum())} of {len(ok)} Gaussians are not finite or absurdly large, and left out")
     arrays = {name: torch.from_numpy(np.ascontiguousarray(values[ok], np.float32)) for name, values in arrays.items()}
-    quats = torch.nn.functional.normalize(arrays["quats"].double(), dim=-1).float()
-    return Splats(arrays["means"], quats, arrays["scales"], arrays["opacities"].clamp(0, 1), arrays["harmonics"])
+    quats, scales = torch.nn.functional.normalize(arrays["quats"].double(), dim=-1), arrays["scales"]
+    if not normalize_quats:
+        quats, scales = in_unit_form(arrays["quats"], scales)
+    return Splats(arrays["means"], quats.float(), scales.float(), arrays["opacities"].clamp(0, 1), arrays["harmonics"])

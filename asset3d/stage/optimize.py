@@ -68,6 +68,8 @@ class Optimize(Stage):
             representation.to(context.device)
             representation.surround(Surroundings(views.frame, views.points, mesh))
             representation.initialise(views.train, context.generator(0, "hull"), context.raise_if_cancelled)
+            for text in representation.remarks:
+                context.emit("warning", text=text)
         elif representation is None:
             raise InputError(f"stage '{context.name}': no earlier stage makes a representation; "
                              "give `representation:` here")

@@ -1,21 +1,23 @@
 """Gaussians: where they start, how they multiply without changing pictures, and that files start them too."""
 import math
 
+import numpy as np
 import pytest
 import torch
 from splat_scenes import random_splats
 
-from asset3d.errors import InputError
+from asset3d.errors import EmptySurface, InputError
 from asset3d.exporter.gltf import Gltf, GltfConfig
 from asset3d.exporter.ply import Ply, PlyConfig
+from asset3d.ops.gaussian import rasterize_gaussians
+from asset3d.recipe import load
 from asset3d.renderer.splat import SplatRenderer, SplatRendererConfig, render_splats
-from asset3d.representation._densify import (
-    GradientRules, clone_split_prune, copies, jitter, relocate, rotation_matrices,
-)
-from asset3d.representation._splat_start import turned_to
+from asset3d.representation._densify import GradientRules, clone_split_prune, copies, jitter, relocate
+from asset3d.representation._splat_start import from_mesh, turned_to
 from asset3d.representation.base import Done, Surroundings
 from asset3d.representation.gaussians import PARAMETERS, Gaussians, GaussiansConfig
 from asset3d.scene.camera import orbit
+from asset3d.scene.conventions import rotation_matrices
 from asset3d.scene.harmonics import CONSTANT
 from asset3d.scene.mesh import Mesh, save_mesh
 from asset3d.scene.rendering import Rendering
@@ -149,6 +151,75 @@ def test_a_file_read_again_renders_the_same(tmp_path, kind):
         torch.testing.assert_close(getattr(after, name), getattr(before, name), atol=1e-4, rtol=0)
 
 
+def test_the_recipes_count_is_that_of_the_end():
+    """`count` of recipes/splat.yaml is `max_count`, below the `count` that the recipe starts with."""
+    recipe = load("splat", {"views": ".", "count": 150, "splats.representation.hull_resolution": 24})
+    made = Gaussians(recipe.stage[1].representation, generator())
+    made.initialise(ball_views(), generator(1))
+    assert len(made) == 150
+    for step in range(99, 400, 50):
+        made.end_step(Done(step, 2000, Rendering(torch.zeros(1, 4, 4, 3), torch.zeros(1, 4, 4, 1)), 0.01, generator()))
+    assert len(made) == 150
+
+
+@pytest.mark.parametrize("kind", ["hull", "mesh", "points", "depth"])
+def test_every_start_keeps_to_the_largest_number(kind):
+    points = torch.nn.functional.normalize(torch.randn(500, 3, generator=generator()), dim=-1) * RADIUS
+    around = Surroundings(points=points, mesh=icosphere())
+    assert len(started(ball_views(depth=True), around, start=kind, count=300, max_count=200)) == 200
+
+
+def test_of_a_file_the_most_opaque_are_taken_and_all_that_is_lost_is_told(tmp_path):
+    splats = random_splats(300, 2)
+    path = Ply(PlyConfig()).export(splats, tmp_path)[0]
+    data = bytearray(path.read_bytes())
+    start = data.index(b"end_header\n") + 11
+    data[start:start + 4] = b"\0\0\xc0\x7f"  # the first x is not a number
+    path.write_bytes(data)
+    made = started(file=path, count=100, max_count=200, sh_degree=1)
+    assert len(made) == 200
+    kept = splats[1:]
+    expected = kept.opacities.sort(descending=True).values[:200]
+    torch.testing.assert_close(made.logits.detach().sigmoid().sort(descending=True).values, expected)
+    rows = torch.cdist(made.means.detach(), kept.means).argmin(1)
+    assert bool((rows.diff() > 0).all())  # in the order of the file
+    assert len(made.remarks) == 3
+    for said in ("1 of 300 Gaussians are not finite", "of 299 Gaussians the 200 most opaque", "degree 2, of which 1"):
+        assert any(said in remark for remark in made.remarks), said
+    whole = started(file=path, count=100, sh_degree=2)
+    assert len(whole) == 299 and len(whole.remarks) == 1
+
+
+def test_a_checkpoint_may_have_quaternions_of_any_length(tmp_path):
+    """Half a turn of length 1.2 about X stands for diag(1, 1 - 2.88, 1 - 2.88), which no rotation is."""
+    splats = random_splats(1)
+    path = Ply(PlyConfig()).export(splats, tmp_path)[0]
+    path.write_bytes(path.read_bytes()[:-16] + np.array([0, 1.2, 0, 0], "<f4").tobytes())
+    scales = [started(file=path, normalize_quats=divided).log_scales.detach().exp()[0].sort().values
+              for divided in (True, False)]
+    torch.testing.assert_close(scales[0], splats.scales[0].sort().values)
+    torch.testing.assert_close(scales[1], (splats.scales[0] * torch.tensor([1, 1.88, 1.88])).sort().values)
+
+
+def test_a_mesh_without_area_is_refused():
+    flat = Mesh(torch.zeros(3, 3), torch.tensor([[0, 1, 2]]))
+    with pytest.raises(InputError, match="1 faces of the mesh to start from have no area; give another mesh"):
+        started(surroundings=Surroundings(mesh=flat))
+
+
+def test_points_on_a_mesh_of_many_faces_are_spread_by_area():
+    """2^24 faces and one more, all without area but two, of 1 and 3."""
+    vertices = torch.tensor([[0.0, 0, 0], [1, 0, 0], [0, 2, 0], [0, 0, 1], [1, 0, 1], [0, 6, 1]])
+    faces = torch.zeros(2**24 + 1, 3, dtype=torch.int64)
+    faces[5], faces[-2] = torch.tensor([0, 1, 2]), torch.tensor([3, 4, 5])
+    mesh = Mesh(vertices, faces)
+    areas = torch.zeros(len(faces))
+    areas[5], areas[-2] = 1, 3
+    mesh.face_areas_and_normals = lambda: (areas, torch.zeros(1, 3).expand(len(faces), 3))
+    points = from_mesh(mesh, 4000, generator()).points
+    assert abs(float(points[:, 2].mean()) - 0.75) < 0.03  # 4.4 deviations
+
+
 # -- multiplying ------------------------------------------------------------------------------------------------------
 
 
@@ -203,6 +274,15 @@ def test_nothing_to_move_changes_nothing():
     assert changed.values is values and bool(changed.rows.kept.all())
     all_dead = values | {"logits": torch.full((20,), -9.0)}
     assert relocate(all_dead, 30, 0.005, generator()).values is all_dead
+
+
+def test_what_is_not_finite_counts_as_dead():
+    values = values_of(random_splats(20))
+    values["logits"][3], values["means"][5, 1], values["quats"][8] = float("nan"), float("inf"), 0
+    changed = relocate(values, 20, 0.005, generator())
+    assert len(changed.rows.source) == 20 and not set(changed.rows.source.tolist()) & {3, 5, 8}
+    pruned = clone_split_prune(values, torch.zeros(20), RULES, generator())
+    assert pruned.rows.source.tolist() == [k for k in range(20) if k not in (3, 5, 8)]
 
 
 def test_noise_moves_the_faint_along_their_axes():
@@ -300,3 +380,48 @@ def test_the_asset_has_only_what_can_be_seen():
     splats = made.visible()
     assert len(splats) == 20 and not splats.means.requires_grad
     torch.testing.assert_close(splats.quats.norm(dim=-1), torch.ones(20))
+
+
+def test_the_asset_has_nothing_that_is_not_finite(tmp_path):
+    made = started(count=30)
+    with torch.no_grad():
+        made.logits[0], made.means[1, 0], made.log_scales[2, 0], made.quats[3] = float("nan"), float("nan"), 99.0, 0.0
+        made.constant[4, 0, 2] = float("inf")
+    assert made.count_broken() == 5 and len(made.visible()) == 25
+    assert len(load_splats(Ply(PlyConfig()).export(made.visible(), tmp_path)[0])[0]) == 25
+
+
+UNSEEN = Rendering(torch.zeros(1, 4, 4, 3), torch.zeros(1, 4, 4, 1), extras={
+    "means_2d": torch.zeros(1, 50, 2), "radii": torch.zeros(1, 50, 2)})
+
+
+@pytest.mark.parametrize("densify", ["mcmc", "gradient", "none"])
+def test_a_fit_without_any_gaussian_left_ends(densify):
+    """All are fainter than what is drawn; `gradient` removes them, the others would keep them for nothing."""
+    made = started(count=50, densify=densify, densify_from=1, densify_every=10)
+    with torch.no_grad():
+        made.logits.fill_(-9.0)
+    with pytest.raises(EmptySurface, match="none of 50 can be seen.*least_opacity.*largest_scale"):
+        made.end_step(done(made, 9, UNSEEN))
+
+
+def test_a_fit_whose_gaussians_are_all_too_large_ends():
+    made = started(count=50, densify="gradient", densify_from=1, densify_every=10, largest_scale=1e-6)
+    with pytest.raises(EmptySurface, match="none of 50 can be seen.*raise `largest_scale`"):
+        made.end_step(done(made, 9, UNSEEN))
+
+
+# -- drawing ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("switch", [{"dilation": 0.0}, {"alpha_max": 0.5}, {"antialiased": True}, {"near": 2.5}])
+def test_the_renderers_switches_reach_the_operator(switch):
+    splats, camera = random_splats(60, 0, size=0.02), orbit(20.0, 10.0, 2.6, 30.0, 48)
+    made = gaussians(sh_degree=0)
+    made._take(splats)
+    renderer = SplatRenderer(SplatRendererConfig(**switch))
+    expected = rasterize_gaussians(*[p.detach() for p in vars(made.splats()).values()], camera.world_to_camera(),
+                                   camera.intrinsics, (48, 48), sh_degree=0, **switch)
+    with torch.no_grad():
+        assert torch.equal(renderer.render(made, camera).color, expected.color)
+        assert not torch.equal(render_splats(made.splats(), camera).color, expected.color)

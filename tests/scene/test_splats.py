@@ -12,7 +12,9 @@ from asset3d.errors import InputError
 from asset3d.exporter.gltf import Gltf, GltfConfig
 from asset3d.exporter.ply import Ply, PlyConfig
 from asset3d.ops._gaussian_reference import harmonics_basis
-from asset3d.ops.gaussian import spherical_harmonics
+from asset3d.ops.gaussian import rasterize_gaussians, spherical_harmonics
+from asset3d.renderer.splat import render_splats
+from asset3d.scene.camera import orbit
 from asset3d.scene.conventions import WORLDS, rotation_from_quaternion
 from asset3d.scene.harmonics import TERMS, degree_of, rotation_of_terms
 from asset3d.scene.mesh import load_mesh
@@ -178,6 +180,47 @@ def test_a_nodes_place_counts(tmp_path):
     matrix[:3, :3] = 2 * torch.from_numpy(rotation_from_quaternion(np.array([0.8, 0, 0.6, 0])))
     matrix[:3, 3] = torch.tensor([1.0, 2.0, 3.0])
     assert_same(load_splats(path)[0], splats.transformed(matrix))
+
+
+@pytest.mark.parametrize("stretch", [0.0, 1.5e-5, 3e-5, 6e-5, 1.4e-4, 1.6e-4, 1e-3])
+def test_a_node_may_stretch_by_rounding(tmp_path, stretch):
+    """Up to 1e-4 of the mean of the three; the file is read or refused, and `check` says the same."""
+    splats = random_splats(12, 2)
+    path = edited(written(splats, tmp_path, "glb"), lambda d: d["nodes"][0].update(scale=[1, 1, 1 + stretch]))
+    if stretch < 1.5e-4:
+        assert_same(load_splats(path)[0], splats, 2e-4)  # as far as it is stretched
+    else:
+        with pytest.raises(InputError, match="stretches it differently"):
+            load_splats(path)
+    assert check(path).accepted == (stretch < 1.5e-4)
+
+
+@pytest.mark.parametrize("kind", ["ply", "glb"])
+def test_quaternions_that_were_never_divided_by_their_length(tmp_path, kind):
+    """What such a checkpoint shows is what the operator draws without the division; it can be placed and written."""
+    raw = random_splats(40, 1)
+    raw.quats *= 0.7 + 0.6 * torch.rand(40, 1, generator=torch.Generator().manual_seed(1))
+    path = written(raw, tmp_path, kind)
+    data = bytearray(path.read_bytes())
+    order = [0, 1, 2, 3] if kind == "ply" else [1, 2, 3, 0]
+    unit = torch.nn.functional.normalize(raw.quats.double(), dim=-1).float()
+    for k in range(40):  # exporters write unit quaternions
+        old, new = (quats[k, order].numpy().astype("<f4").tobytes() for quats in (unit, raw.quats))
+        assert data.count(old) == 1
+        data = data.replace(old, new)
+    path.write_bytes(data)
+    loaded = load_splats(path, normalize_quats=False)[0]
+    torch.testing.assert_close(loaded.quats.norm(dim=-1), torch.ones(40))
+    camera = orbit([0.0, 100.0], 20.0, 2.6, 30.0, 64)
+    place = camera.world_to_camera(), camera.intrinsics, (64, 64)
+    plain = rasterize_gaussians(raw.means, raw.quats, raw.scales, raw.opacities, raw.harmonics, *place, sh_degree=1,
+                                normalize_quats=False)
+    again = load_splats(written(loaded, tmp_path, kind))[0]
+    for splats in (loaded, again):
+        torch.testing.assert_close(render_splats(splats, camera).color, plain.color, atol=1e-4, rtol=0)
+    assert (render_splats(load_splats(path)[0], camera).color - plain.color).abs().max() < 1e-4  # written again: unit
+    path.write_bytes(data)
+    assert (render_splats(load_splats(path)[0], camera).color - plain.color).abs().max() > 0.05
 
 
 def test_several_uses_are_joined():
