@@ -7,15 +7,13 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn.functional import grid_sample
 
-from asset3d.ops.marching_tets import marching_tets_dense
-from asset3d.representation._field import require_surface
 from asset3d.scene.camera import Camera
 from asset3d.scene.mesh import Mesh
 from asset3d.scene.rendering import Rendering
+from asset3d.stage._grid_surface import zero_level
 
 BAND = 4
 """Cells before and behind a depth that it says something about."""
-POINTS_AT_ONCE = 1 << 19
 
 
 @dataclass
@@ -51,19 +49,14 @@ def fused_mesh(render: Callable[[Camera], Rendering], camera: Camera, resolution
     Raises:
         EmptySurface: There is no surface.
     """
-    n, reach, band = resolution + 3, 0.5 + 1 / resolution, BAND / resolution
+    band = BAND / resolution
     views = list(_views(render, camera, between))
-    axis = torch.linspace(-reach, reach, n, device=camera.position.device)
-    points = torch.stack(torch.meshgrid(axis, axis, axis, indexing="ij"), -1).reshape(-1, 3)
-    parts = []
-    for chunk in points.split(POINTS_AT_ONCE):
+
+    def value_at(points: Float[Tensor, "N 3"]) -> Float[Tensor, "N"]:
         between()
-        parts.append(_distance(views, chunk, band))
-    value = torch.cat(parts).reshape(n, n, n)
-    value[0], value[-1], value[:, 0], value[:, -1] = 1, 1, 1, 1
-    value[:, :, 0], value[:, :, -1] = 1, 1
-    require_surface(value)
-    vertices, faces = marching_tets_dense(-value, (-reach,) * 3, (reach,) * 3)
+        return _distance(views, points, band)
+
+    vertices, faces = zero_level(value_at, resolution, camera.position.device)
     return Mesh(vertices, faces, colors=_colors(views, vertices, band))
 
 

@@ -8,9 +8,7 @@ from pydantic import Field
 from torch import Tensor
 
 from asset3d.errors import EmptySurface, InputError
-from asset3d.ops.marching_tets import marching_tets_dense
 from asset3d.registry import register
-from asset3d.representation._field import require_surface
 from asset3d.renderer.splat import render_splats
 from asset3d.representation.base import Representation
 from asset3d.representation.gaussians import Gaussians
@@ -22,10 +20,8 @@ from asset3d.scene.splats import Splats
 from asset3d.scene.views import ViewSet
 from asset3d.stage._compatible import Fault
 from asset3d.stage._fusion import fused_mesh
+from asset3d.stage._grid_surface import zero_level
 from asset3d.stage.base import Stage, StageConfig
-
-POINTS_AT_ONCE = 1 << 19
-"""Grid points looked at together, in whole planes: what bounds the memory."""
 
 
 class ConvertConfig(StageConfig):
@@ -74,6 +70,9 @@ class Convert(Stage):
         return 1
 
     def step(self, step: int) -> dict[str, float]:
+        broken = self.source.count_broken() if isinstance(self.source, Gaussians) else 0
+        if broken:
+            self.context.emit("warning", text=f"{broken} of {len(self.source)} Gaussians are not finite, and left out")
         if self.config.to == "mesh":
             mesh = self._mesh()
             if not len(mesh.faces):
@@ -130,23 +129,14 @@ def field_mesh(field, resolution: int) -> Mesh:
 
     Cells that the field's occupancy grid does not allow, far outside of the visual hull, count as empty.
     """
-    n = resolution + 3
-    reach = 0.5 + 1 / resolution
-    device = next(field.parameters()).device
-    axis = torch.linspace(-reach, reach, n, device=device)
-    slabs = []
-    for part in axis.split(max(1, POINTS_AT_ONCE // n**2)):
-        points = torch.stack(torch.meshgrid(part, axis, axis, indexing="ij"), -1).reshape(-1, 3)
+    def value_at(points: Float[Tensor, "N 3"]) -> Float[Tensor, "N"]:
         near = torch.nonzero(near_hull(field, points))[:, 0]
         values = points.new_ones(len(points))
         if len(near):
             values[near] = field.evaluate(points[near])
-        slabs.append(values.reshape(len(part), n, n))
-    value = torch.cat(slabs)
-    value[0], value[-1], value[:, 0], value[:, -1] = 1, 1, 1, 1
-    value[:, :, 0], value[:, :, -1] = 1, 1
-    require_surface(value)
-    vertices, faces = marching_tets_dense(-value, (-reach,) * 3, (reach,) * 3)
+        return values
+
+    vertices, faces = zero_level(value_at, resolution, next(field.parameters()).device)
     return Mesh(vertices, faces, colors=field.evaluate_color(vertices))
 
 
