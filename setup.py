@@ -22,7 +22,8 @@ from setuptools.command.build_py import build_py
 from torch.utils.cpp_extension import BuildExtension, CppExtension, CUDAExtension
 
 TORCH_TARGET = "-DTORCH_TARGET_VERSION=0x020a000000000000"  # the stable ABI of torch 2.10
-FLAGS = ["-O3", "-g0", "-std=c++20", "-fvisibility=hidden", "-Wall", "-Wno-unknown-pragmas", TORCH_TARGET]
+HIDE_PATHS = f"-ffile-prefix-map={os.getcwd()}/="  # errors name csrc/..., not where it was built
+FLAGS = ["-O3", "-g0", "-std=c++20", "-fvisibility=hidden", "-Wall", "-Wno-unknown-pragmas", HIDE_PATHS, TORCH_TARGET]
 SANITIZE = ["-O1", "-g", "-fno-omit-frame-pointer", "-fsanitize=address,undefined", "-fno-sanitize-recover=undefined"]
 NVCC_FLAGS = ["-O3", "-std=c++20", "--expt-extended-lambda", TORCH_TARGET]
 ARCHES = "8.0;8.6;8.9;9.0+PTX"

@@ -6,7 +6,12 @@ from torch import Tensor
 
 ALPHA_MIN = 1 / 255
 MAX_INTERSECTIONS = 2**28
-"""Of a Gaussian and a tile, unless more are asked for; they take 6 GB, and 17 GB more with the gradient."""
+"""Of a Gaussian and a tile, unless more are asked for; they take 6 GB, and with the gradient of 9 channels 17 GB more,
+of 25 channels twice that."""
+MOST_CHANNELS = 128
+"""What is blended at once; more of them go in groups."""
+# As csrc/gaussian/gaussian.h and blend_math.h have them:
+TILE, CHUNK, GEOMETRY = 16, 256, 8
 
 
 class ProjectedGaussians(NamedTuple):

@@ -12,10 +12,11 @@ from torch import Tensor, nn
 from torch.utils import _pytree
 
 from asset3d import _C  # noqa: F401  registers torch.ops.asset3d.*
-from asset3d.ops._check import check, refuse_second_derivative, wanted
+from asset3d.ops._check import check, refuse_second_derivative, values_are_checked, wanted
 
 MAX_SOURCES = 16
 MAX_HEAD_SIZE = 256
+DTYPES = torch.float32, torch.float64, torch.bfloat16, torch.float16
 
 
 def attention(
@@ -25,7 +26,8 @@ def attention(
 ) -> Float[Tensor, "B H N D"]:
     """softmax(scale * q k^T) v over the keys of all sources, as if they were concatenated.
 
-    No source is copied or concatenated, forward or backward, and no matrix of scores exists. A source with batch Bs
+    No source is copied or concatenated, forward or backward, and no matrix of scores exists. (On CUDA one source of as
+    many batches goes to torch's own kernels, which are faster there.) A source with batch Bs
     serves query b by its batch b // (B / Bs), so that the keys and values of one reference image serve many views. With
     one key in all, the gradients of q and k are exactly zero. Without any key the result is zero. On the CPU the result
     has the same bits for any number of threads.
@@ -46,7 +48,7 @@ def attention(
     _check(q, sources, scale)
     if scale is None:
         scale = 1 / math.sqrt(q.shape[-1])
-    if q.is_cuda and _is_plain(q, sources):
+    if q.is_cuda and _is_plain(q, sources) and not values_are_checked():
         return nn.functional.scaled_dot_product_attention(q, *sources[0], scale=scale)
     keys, values = [_rows(k) for k, _ in sources], [_rows(v) for _, v in sources]
     return torch.ops.asset3d.attention(_rows(q), keys, values, scale)[0]
@@ -67,6 +69,8 @@ def _check(q: Tensor, sources: Sequence[tuple[Tensor, Tensor]], scale: float | N
                 f"attention: the batch of `sources[{i}]` must divide that of `q`, got {k.shape[0]} and {q.shape[0]}")
         if q.shape[0] == 0 != k.shape[0]:
             raise ValueError(f"attention: `q` has no batch, so `sources[{i}]` must have none, got {k.shape[0]}")
+    if q.dtype not in DTYPES or q.dtype == torch.float16 and q.device.type == "cpu":
+        raise TypeError(f"attention: `q` must be float32, float64 or bfloat16, or on CUDA float16, got {q.dtype}")
     if not 1 <= q.shape[3] <= MAX_HEAD_SIZE:
         raise ValueError(f"attention: `q` must have 1 to {MAX_HEAD_SIZE} channels per head, got {q.shape[3]}")
 
@@ -162,7 +166,8 @@ class AttentionProcessor:
     """
 
     STOCK = {"AttnProcessor", "AttnProcessor2_0"}
-    """The processors of diffusers that this one can stand for; layers with others keep theirs."""
+    """The processors of diffusers that this one can stand for; layers with others keep theirs, and so do those with
+    heads of more than `MAX_HEAD_SIZE` channels."""
 
     def __init__(self, model: nn.Module, layers: Collection[int] | Callable[[str], bool] | None = None):
         """Take over the attention layers of a model.
@@ -173,21 +178,26 @@ class AttentionProcessor:
                 UNet runs them (down, middle, up); or a function of their names; by default all that can.
 
         Raises:
-            ValueError: a number without a layer, or a layer whose processor is not of diffusers' plain ones.
+            ValueError: a number without a layer, or a layer that this processor cannot stand for.
         """
         self._model = model
         self._before = dict(model.attn_processors)
         names = _self_attention_names(model)
         chosen = _chosen(names, layers)
-        kind = {name: type(self._before[name + ".processor"]).__name__ for name in chosen}
-        strange = {name: k for name, k in kind.items() if k not in self.STOCK}
+        strange = [name for name in chosen if not self._can_run(name)]
         if strange and layers is not None:
-            raise ValueError(f"AttentionProcessor: layers with processors of their own cannot share keys: {strange}")
-        self._sharing = {model.get_submodule(name) for name in chosen}
+            raise ValueError(f"AttentionProcessor: layers with processors of their own, or heads of more than "
+                             f"{MAX_HEAD_SIZE} channels, cannot share keys: {strange}")
+        self._sharing = {model.get_submodule(name) for name in chosen if name not in strange}
         self._captured: dict[nn.Module, list[tuple[Tensor, Tensor]]] = {}
         self._sources: Callable[[nn.Module, Tensor, Tensor], list[tuple[Tensor, Tensor]]] | None = None
-        model.set_attn_processor({name: self if type(old).__name__ in self.STOCK else old
+        model.set_attn_processor({name: self if self._can_run(name.removesuffix(".processor")) else old
                                   for name, old in self._before.items()})
+
+    def _can_run(self, name: str) -> bool:
+        layer = self._model.get_submodule(name)
+        return (type(self._before[name + ".processor"]).__name__ in self.STOCK
+                and layer.inner_dim // layer.heads <= MAX_HEAD_SIZE)
 
     def remove(self) -> None:
         """Give the model its former processors back."""

@@ -13,11 +13,11 @@ from torch import Tensor
 
 from asset3d import _C  # noqa: F401  registers torch.ops.asset3d.*
 from asset3d.errors import TooManyIntersections
-from asset3d.ops._check import check, refuse_second_derivative
+from asset3d.ops._check import check, refuse_second_derivative, whole
 from asset3d.ops._gaussian_reference import blend_gaussians_reference as blend_gaussians_reference
 from asset3d.ops._gaussian_reference import project_gaussians_reference as project_gaussians_reference
 from asset3d.ops._gaussian_reference import spherical_harmonics_reference as spherical_harmonics_reference
-from asset3d.ops._gaussian_types import ALPHA_MIN, MAX_INTERSECTIONS
+from asset3d.ops._gaussian_types import ALPHA_MIN, CHUNK, GEOMETRY, MAX_INTERSECTIONS, MOST_CHANNELS, TILE
 from asset3d.ops._gaussian_types import ProjectedGaussians as ProjectedGaussians
 from asset3d.ops._gaussian_types import SplatRendering as SplatRendering
 
@@ -100,7 +100,7 @@ def blend_gaussians(
         colors: Any number of channels, (B, N, C), or (N, C) for all cameras.
         resolution: Rows and columns of the images.
         background: What shines through, (C,); None is black.
-        alpha_max: Alpha is clamped to it, below 1.
+        alpha_max: Alpha is clamped to it, below 1 - stop_transmittance.
         alpha_min: Below it a Gaussian does not show at a pixel.
         stop_transmittance: A pixel stops before the Gaussian that would take its transmittance to this or below.
         max_intersections: Pairs of a Gaussian and a tile of 16 x 16 pixels that may be listed, at most 2^31 - 1.
@@ -119,23 +119,26 @@ def blend_gaussians(
           **({} if background is None else {"background": (background, "C")}))
     height, width = _check_resolution(op, resolution)
     _check_alpha_min(op, alpha_min)
-    if not alpha_min < alpha_max < 1:
-        raise ValueError(f"{op}: need alpha_min < alpha_max < 1, got {alpha_min} and {alpha_max}")
-    if not 0 < stop_transmittance < 1:
-        raise ValueError(f"{op}: `stop_transmittance` must be between 0 and 1, got {stop_transmittance}")
-    if max_intersections < 0:
-        raise ValueError(f"{op}: `max_intersections` must be >= 0, got {max_intersections}")
+    _check_clamps(op, alpha_min, alpha_max, stop_transmittance, torch.finfo(colors.dtype).eps)
+    if not 0 <= whole(op, "max_intersections", max_intersections) < 2**31:
+        raise ValueError(f"{op}: `max_intersections` must be in 0..2^31 - 1, got {max_intersections}")
     means_2d, conics, depths, opacities, radii = (tensor.contiguous() for tensor in projected)
     splats = means_2d, conics, opacities, depths
     radii = radii.detach()
     lists = _tiles(*(tensor.detach() for tensor in splats), radii, height, width, float(alpha_min), max_intersections)
-    background = None if background is None else background.contiguous()
-    inputs = *splats, colors.contiguous(), background
-    has_gradient = torch.is_grad_enabled() and any(t is not None and t.requires_grad for t in inputs)
-    color, alpha, depth, *_ = torch.ops.asset3d.gaussian_blend(
-        *inputs, radii, *lists, height, width, float(alpha_max), float(alpha_min), float(stop_transmittance),
-        has_gradient)
-    return color, alpha, depth
+    look = height, width, float(alpha_max), float(alpha_min), float(stop_transmittance)
+
+    def blend(colors: Tensor, background: Tensor | None) -> tuple[Tensor, ...]:
+        inputs = *splats, colors.contiguous(), None if background is None else background.contiguous()
+        has_gradient = torch.is_grad_enabled() and any(t is not None and t.requires_grad for t in inputs)
+        return torch.ops.asset3d.gaussian_blend(*inputs, radii, *lists, *look, has_gradient)[:3]
+
+    if colors.shape[-1] <= MOST_CHANNELS:
+        return blend(colors, background)
+    groups = colors.split(MOST_CHANNELS, -1)
+    backgrounds = [None] * len(groups) if background is None else background.split(MOST_CHANNELS)
+    images = [blend(*group) for group in zip(groups, backgrounds)]
+    return torch.cat([color for color, *_ in images], -1), *images[0][1:]
 
 
 def rasterize_gaussians(
@@ -192,7 +195,7 @@ def spherical_harmonics(
     """
     op = "spherical_harmonics"
     check(op, coefficients=(coefficients, "N K 3"), directions=(directions, "N 3 | B N 3"))
-    if not 0 <= degree <= 3:
+    if not 0 <= whole(op, "degree", degree) <= 3:
         raise ValueError(f"{op}: `degree` must be in 0..3, got {degree}")
     n_used = (degree + 1) ** 2
     if coefficients.shape[1] < n_used:
@@ -203,16 +206,30 @@ def spherical_harmonics(
 
 
 def _view_directions(means: Tensor, world_to_camera: Tensor) -> Tensor:
+    """Unit vectors from the cameras to the centres; of centres that are not drawn for being absurd, anything finite."""
     rotation, shift = world_to_camera[:, :3, :3], world_to_camera[:, :3, 3]
+    means = means.where((means.detach().abs() < 1e15).all(-1, keepdim=True), 0.0)
     positions = -(rotation.transpose(1, 2) @ shift[..., None])[..., 0]
     return torch.nn.functional.normalize(means[None] - positions[:, None], dim=-1)
 
 
 def _check_resolution(op: str, resolution: tuple[int, int]) -> tuple[int, int]:
-    height, width = resolution
+    if not isinstance(resolution, (tuple, list)) or len(resolution) != 2:
+        raise ValueError(f"{op}: `resolution` must be rows and columns, got {resolution!r}")
+    height, width = (whole(op, "resolution", size) for size in resolution)
     if not (1 <= height <= 2**20 and 1 <= width <= 2**20):
         raise ValueError(f"{op}: `resolution` must be rows and columns in 1..2^20, got {tuple(resolution)}")
     return height, width
+
+
+def _check_clamps(op: str, alpha_min: float, alpha_max: float, stop_transmittance: float, eps: float) -> None:
+    if not alpha_min < alpha_max < 1:
+        raise ValueError(f"{op}: need alpha_min < alpha_max < 1, got {alpha_min} and {alpha_max}")
+    if not 0 < stop_transmittance < 1:
+        raise ValueError(f"{op}: `stop_transmittance` must be between 0 and 1, got {stop_transmittance}")
+    if not 1 - alpha_max > stop_transmittance + eps:  # pixels would stop before whatever is opaque, and show nothing
+        raise ValueError(f"{op}: `alpha_max` must leave more light than `stop_transmittance`: lower it below "
+                         f"{1 - stop_transmittance - eps:.8g}, got {alpha_max}")
 
 
 def _check_alpha_min(op: str, alpha_min: float) -> None:
@@ -251,9 +268,9 @@ def _(grad_means_2d, grad_conics, grad_depths, grad_opacities, means, quats, sca
 def _(means_2d, conics, opacities, depths, radii, height, width, alpha_min, max_intersections):
     n_intersections = torch.library.get_ctx().new_dynamic_size()
     b, n = means_2d.shape[:2]
-    n_tiles = -(-height // 16) * -(-width // 16)
+    n_tiles = -(-height // TILE) * -(-width // TILE)
     return (
-        means_2d.new_empty(b, n, 8),
+        means_2d.new_empty(b, n, GEOMETRY),
         means_2d.new_empty(n_intersections, 2, dtype=torch.int32),
         means_2d.new_empty(b * n_tiles + 1, dtype=torch.int64),
         means_2d.new_empty(b * n + 1, dtype=torch.int64),
@@ -267,9 +284,9 @@ def _(means_2d, conics, opacities, depths, colors, background, radii, geometry, 
     kept = means_2d.shape[0] if keep else 0, height, width
     shapes = (*images, colors.shape[-1]), (*images, 1), (*images, 1), kept
     n_tiles = tile_first.shape[0] - 1
-    n_chunks = entries.shape[0] // 256 + n_tiles if keep and means_2d.device.type != "cpu" else 0
+    n_chunks = entries.shape[0] // CHUNK + n_tiles if keep and means_2d.device.type != "cpu" else 0
     return (*(means_2d.new_empty(shape) for shape in shapes), means_2d.new_empty(kept, dtype=torch.int32),
-            means_2d.new_empty(n_chunks, colors.shape[-1] + 2, 256))
+            means_2d.new_empty(n_chunks, colors.shape[-1] + 2, TILE * TILE))
 
 
 @torch.library.register_fake("asset3d::gaussian_blend_backward")

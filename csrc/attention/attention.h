@@ -37,7 +37,7 @@ struct Args {
   View<const T> grad_out;  // backward
   View<T> out;             // (B, H, N, D); written by the forward, read by the backward
   View<T> grad_q;          // data is null where it is not wanted
-  Sum<T>* log_sum;         // (B, H, N) log of the sum over keys of exp(scale * q . k); written, or read
+  Sum<T>* log_sum;         // (B, H, N) log2 of the sum over keys of exp(scale * q . k); written, or read
   Sum<T>* delta;           // (B, H, N) sum over d of out * grad_out; memory that the CUDA backward needs
   double scale;
   int64_t n_batch, n_heads, n_queries;

@@ -13,7 +13,7 @@ struct Tile {
   int n;
   Unit *q, *grad;                  // [unit][query]
   Unit *q_columns, *grad_columns;  // [query / kPack][d]
-  float *log_sum, *delta;          // [query], the first in base 2
+  float *log_sum, *delta;          // [query]
   float* grad_q;                   // [d][query]
 };
 // Probabilities and score gradients of a block of keys: as broadcast by key, and as read in vectors of queries.
@@ -34,8 +34,10 @@ A3D_LANE void compute_block(const Keys& keys, const Tile& tile, const Block& blo
     for_each_sum(sum, [](int, int, Float) { return Float(0.0f); });
     multiply(sum, keys.k + (first + row) * keys.n_units, keys.n_units, 1, tile.q, kWidth, keys.n_units);
     for_each_sum(sum, [&](int r, int c, Float value) {
-      // A probability is at most 1; only those of padding, which meet zeros, are cut.
-      const Float p = power_of_two(min(fms(value, scale_2, load(tile.log_sum + c * kLanes)), Float(1.0f)));
+      // The score is rounded as it was on the way forward, or large ones would not cancel: hence no fms. A probability is
+      // at most 1, but for that of padding, which meets zeros.
+      const Float score = fma(value, scale_2, Float(-0.0f));
+      const Float p = power_of_two(min(score - load(tile.log_sum + c * kLanes), Float(0.0f)));
       store(block.p + (row + r) * kWidth + c * kLanes, p);
 #if A3D_PAIRS
       store_neighbours(block.p_rows + (row + r) * kRowUnits + c * kLanes / kPack, p);
@@ -107,7 +109,7 @@ void pack_queries(const Args<T>& a, const Keys& keys, const Tile& tile, int64_t 
   }
   const int64_t at = (batch * a.n_heads + head) * a.n_queries + first;
   for (int i = 0; i < kWidth; ++i) {  // where there is no query the probability becomes 2^-126, times a gradient of 0
-    tile.log_sum[i] = i < tile.n ? a.log_sum[at + i] * float(kLog2E) : 1e30f;
+    tile.log_sum[i] = i < tile.n ? a.log_sum[at + i] : 1e30f;
     tile.delta[i] = i < tile.n ? delta[at + i] : 0.0f;
   }
 }

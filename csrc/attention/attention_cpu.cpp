@@ -195,8 +195,8 @@ struct Pair { double p, ds; };
 Pair pair_of(const Args<double>& a, const Source<double>& source, int64_t batch, int64_t b, int64_t h, int64_t n,
              int64_t m, const double* delta) {
   const int64_t at = (b * a.n_heads + h) * a.n_queries + n;
-  const double score = a.scale * dot(a.q.at(b, h, n), source.k.at(batch, h, m), a.head_size);
-  const double p = std::exp(score - a.log_sum[at]);
+  const double score = base_2(a.scale) * dot(a.q.at(b, h, n), source.k.at(batch, h, m), a.head_size);
+  const double p = std::exp2(score - a.log_sum[at]);
   const double grad_p = dot(a.grad_out.at(b, h, n), source.v.at(batch, h, m), a.head_size);
   return {p, score_gradient(p, grad_p, delta[at], a.scale)};
 }
@@ -255,7 +255,7 @@ void attend_one_key(const Args<T>& a) {
     const int64_t batch = b / (a.n_batch / source.n_batch);
     for (int64_t n = first; n < last; ++n)
       std::memcpy(a.out.at(b, h, n), source.v.at(batch, h, 0), size_t(a.head_size) * sizeof(T));
-    row_products(a.q.at(b, h, first), a.q.row, source.k.at(batch, h, 0), 0, last - first, a.head_size, a.scale,
+    row_products(a.q.at(b, h, first), a.q.row, source.k.at(batch, h, 0), 0, last - first, a.head_size, base_2(a.scale),
                  a.log_sum + (b * a.n_heads + h) * a.n_queries + first);
   });
 }

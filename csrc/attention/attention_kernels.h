@@ -31,6 +31,13 @@ __device__ int64_t batch_of_source(const Args<T>& a, const Source<T>& source, in
   return b / (a.n_batch / source.n_batch);
 }
 
+// Blocks along x are those of batch 0, of batch 1, ...: along z there may be no more than 65535.
+struct Block { int64_t at, batch; };
+__device__ __forceinline__ Block block_of(int64_t n_batch) {
+  const unsigned per_batch = gridDim.x / unsigned(n_batch);
+  return {blockIdx.x % per_batch, blockIdx.x / per_batch};
+}
+
 template <typename F> __device__ F sum_of_warp(F value) {
   for (int step = kWarp / 2; step > 0; step /= 2) value += __shfl_xor_sync(kAllLanes, value, step);
   return value;
@@ -44,7 +51,8 @@ template <typename F> __device__ F maximum_of_warp(F value) {
 constexpr int kRowWarps = 4;
 template <typename T>
 __global__ void __launch_bounds__(kRowWarps * kWarp) delta_kernel(const Args<T> a) {
-  const int64_t n = blockIdx.x * int64_t(kRowWarps) + threadIdx.x / kWarp, h = blockIdx.y, b = blockIdx.z;
+  const auto [block, b] = block_of(a.n_batch);
+  const int64_t n = block * kRowWarps + threadIdx.x / kWarp, h = blockIdx.y;
   if (n >= a.n_queries) return;
   const T *out = a.out.at(b, h, n), *grad = a.grad_out.at(b, h, n);
   Sum<T> sum = 0;
@@ -56,16 +64,18 @@ __global__ void __launch_bounds__(kRowWarps * kWarp) delta_kernel(const Args<T> 
 
 // --- one key: the scores have no gradient, and that of the value is the sum over the queries, in their order ---------
 template <typename T>
-__global__ void __launch_bounds__(kWarp) zero_row_kernel(const View<T> view, int head_size) {
-  T* row = view.at(blockIdx.z, blockIdx.y, blockIdx.x);
+__global__ void __launch_bounds__(kWarp) zero_row_kernel(const View<T> view, int64_t n_batch, int head_size) {
+  const auto [block, batch] = block_of(n_batch);
+  T* row = view.at(batch, blockIdx.y, block);
   for (int d = int(threadIdx.x); d < head_size; d += kWarp) row[d] = T{};
 }
 
 template <typename T>
 __global__ void __launch_bounds__(kWarp) value_sum_kernel(const Args<T> a, int s) {
   const Source<T>& source = a.sources[s];
-  const int64_t h = blockIdx.y, batch = blockIdx.z, group = a.n_batch / source.n_batch;
-  const int d = int(blockIdx.x * kWarp + threadIdx.x);
+  const auto [block, batch] = block_of(source.n_batch);
+  const int64_t h = blockIdx.y, group = a.n_batch / source.n_batch;
+  const int d = int(block * kWarp + threadIdx.x);
   if (d >= a.head_size) return;
   Sum<T> sum = 0;
   for (int64_t b = batch * group; b < (batch + 1) * group; ++b)
@@ -74,17 +84,17 @@ __global__ void __launch_bounds__(kWarp) value_sum_kernel(const Args<T> a, int s
 }
 
 // --- launches --------------------------------------------------------------------------------------------------------
-inline unsigned parts(int64_t n, int64_t size) { return unsigned((n + size - 1) / size); }
+inline int64_t parts(int64_t n, int64_t size) { return (n + size - 1) / size; }
 
 template <typename T>
 dim3 grid_of(const Args<T>& a, int64_t rows, int64_t per_block, int64_t n_batch) {
-  return dim3(parts(rows, per_block), unsigned(a.n_heads), unsigned(n_batch));
+  return dim3(unsigned(parts(rows, per_block) * n_batch), unsigned(a.n_heads));
 }
 
 template <typename T>
 void zero_rows(const View<T>& view, const Args<T>& a, int64_t rows, int64_t n_batch, cudaStream_t stream) {
   if (view.data && rows)
-    A3D_LAUNCH(zero_row_kernel<T>, grid_of(a, rows, 1, n_batch), kWarp, 0, stream, view, a.head_size);
+    A3D_LAUNCH(zero_row_kernel<T>, grid_of(a, rows, 1, n_batch), kWarp, 0, stream, view, n_batch, a.head_size);
 }
 
 template <typename T>

@@ -138,7 +138,8 @@ __global__ void __launch_bounds__(kThreads) attend_kernel(const Args<T> a, bool 
   constexpr int kKeys = Shape<D>::keys, kStride = Shape<D>::stride;
   A3D_DYNAMIC_SHARED(T, shared);
   T *q = shared, *k = q + kRows * kStride, *v = k + kKeys * kStride;
-  const int64_t first = blockIdx.x * int64_t(kRows), h = blockIdx.y, b = blockIdx.z;
+  const auto [block, b] = block_of(a.n_batch);
+  const int64_t first = block * kRows, h = blockIdx.y;
   const auto load = [&](const KeyTile& tile, View<const T> Source<T>::*side, T* to) {
     const Source<T>& source = a.sources[tile.source];
     const View<const T>& view = source.*side;
@@ -189,7 +190,8 @@ __global__ void __launch_bounds__(kThreads, 2) query_gradient_kernel(const Args<
   constexpr int kKeys = Shape<D>::keys, kStride = Shape<D>::stride;
   A3D_DYNAMIC_SHARED(T, shared);
   T *q = shared, *grad = q + kRows * kStride, *k = grad + kRows * kStride, *v = k + kKeys * kStride;
-  const int64_t first = blockIdx.x * int64_t(kRows), h = blockIdx.y, b = blockIdx.z;
+  const auto [block, b] = block_of(a.n_batch);
+  const int64_t first = block * kRows, h = blockIdx.y;
   const float scale = float(a.scale), scale_2 = float(base_2(a.scale));
   load_rows<D>(q, a.q.at(b, h, first), a.q.row, a.n_queries - first, kRows, a.head_size, vectors);
   load_rows<D>(grad, a.grad_out.at(b, h, first), a.grad_out.row, a.n_queries - first, kRows, a.head_size, vectors);
@@ -197,7 +199,7 @@ __global__ void __launch_bounds__(kThreads, 2) query_gradient_kernel(const Args<
 #pragma unroll
   for (int half = 0; half < 2; ++half) {
     const int64_t n = first + warp_id() * 16 + lane_id() / 4 + half * 8, at = (b * a.n_heads + h) * a.n_queries + n;
-    log_sum[half] = n < a.n_queries ? a.log_sum[at] * float(kLog2E) : INFINITY;
+    log_sum[half] = n < a.n_queries ? a.log_sum[at] : INFINITY;
     delta[half] = n < a.n_queries ? a.delta[at] : 0.0f;
   }
   float sum[D / 8][4] = {};
@@ -217,7 +219,7 @@ __global__ void __launch_bounds__(kThreads, 2) query_gradient_kernel(const Args<
       for (int t = 0; t < 2; ++t)
         for (int i = 0; i < 4; ++i) {
           const bool exists = j + t * 8 + lane_id() % 4 * 2 + i % 2 < tile.n;
-          const float p = exists ? exp2f(scores[t][i] * scale_2 - log_sum[i / 2]) : 0.0f;
+          const float p = exists ? exp2f(fminf(__fmul_rn(scores[t][i], scale_2) - log_sum[i / 2], 0.0f)) : 0.0f;
           ds[t][i] = score_gradient(p, ds[t][i], delta[i / 2], scale);
         }
       add_weighted<D, D, T>(sum, ds, k + j * kStride);
@@ -238,8 +240,9 @@ __global__ void __launch_bounds__(kThreads, 2) key_gradient_kernel(const Args<T>
   T *k = shared, *v = k + kRows * kStride, *q = v + kRows * kStride, *grad = q + kQueries * kStride;
   float *log_sum = reinterpret_cast<float*>(grad + kQueries * kStride), *delta = log_sum + kQueries;
   const Source<T>& source = a.sources[s];
-  const int64_t first = blockIdx.x / kParts * int64_t(kRows), h = blockIdx.y, batch = blockIdx.z;
-  const int column = int(blockIdx.x % kParts) * kColumns;
+  const auto [block, batch] = block_of(source.n_batch);
+  const int64_t first = block / kParts * kRows, h = blockIdx.y;
+  const int column = int(block % kParts) * kColumns;
   const int64_t group = a.n_batch / source.n_batch;
   const float scale = float(a.scale), scale_2 = float(base_2(a.scale));
   load_rows<D>(k, source.k.at(batch, h, first), source.k.row, source.n_keys - first, kRows, a.head_size, vectors);
@@ -252,7 +255,7 @@ __global__ void __launch_bounds__(kThreads, 2) key_gradient_kernel(const Args<T>
     load_rows<D>(q, a.q.at(b, h, start), a.q.row, n, kQueries, a.head_size, vectors);
     load_rows<D>(grad, a.grad_out.at(b, h, start), a.grad_out.row, n, kQueries, a.head_size, vectors);
     for (int r = int(threadIdx.x); r < kQueries; r += kThreads) {
-      log_sum[r] = r < n ? a.log_sum[at + r] * float(kLog2E) : INFINITY;  // a probability of 0
+      log_sum[r] = r < n ? a.log_sum[at + r] : INFINITY;  // a probability of 0
       delta[r] = r < n ? a.delta[at + r] : 0.0f;
     }
     mma::wait_for_copies();
@@ -266,7 +269,7 @@ __global__ void __launch_bounds__(kThreads, 2) key_gradient_kernel(const Args<T>
         for (int e = 0; e < 4; ++e) {
           const int query = j + t * 8 + lane_id() % 4 * 2 + e % 2;
           const bool exists = first + warp_id() * 16 + lane_id() / 4 + e / 2 * 8 < source.n_keys;
-          p[t][e] = exists ? exp2f(p[t][e] * scale_2 - log_sum[query]) : 0.0f;
+          p[t][e] = exists ? exp2f(fminf(__fmul_rn(p[t][e], scale_2) - log_sum[query], 0.0f)) : 0.0f;
           ds[t][e] = score_gradient(p[t][e], ds[t][e], delta[query], scale);
         }
       add_weighted<D, kColumns, T>(grad_v, p, grad + j * kStride + column);

@@ -37,7 +37,8 @@ __device__ void store_channels(T* row, const T (&sum)[kChannels], int head_size,
 
 template <typename T>
 __global__ void __launch_bounds__(kThreads) attend_kernel(const Args<T> a) {
-  const int64_t n = blockIdx.x * int64_t(kRowWarps) + threadIdx.x / kWarp, h = blockIdx.y, b = blockIdx.z;
+  const auto [block, b] = block_of(a.n_batch);
+  const int64_t n = block * kRowWarps + threadIdx.x / kWarp, h = blockIdx.y;
   const int lane = int(threadIdx.x % kWarp);
   if (n >= a.n_queries) return;
   const T scale = T(base_2(a.scale));
@@ -66,14 +67,15 @@ __device__ Weights<T> weights_of(const Args<T>& a, const Source<T>& source, int6
                                  int64_t n, int64_t m) {
   const int64_t at = (b * a.n_heads + h) * a.n_queries + n;
   const T score = T(base_2(a.scale)) * dot(a.q.at(b, h, n), source.k.at(batch, h, m), a.head_size);
-  const T p = exp2(score - a.log_sum[at] * T(kLog2E));
+  const T p = exp2(score - a.log_sum[at]);
   const T grad_p = dot(a.grad_out.at(b, h, n), source.v.at(batch, h, m), a.head_size);
   return {p, score_gradient(p, grad_p, a.delta[at], T(a.scale))};
 }
 
 template <typename T>
 __global__ void __launch_bounds__(kThreads) query_gradient_kernel(const Args<T> a) {
-  const int64_t n = blockIdx.x * int64_t(kRowWarps) + threadIdx.x / kWarp, h = blockIdx.y, b = blockIdx.z;
+  const auto [block, b] = block_of(a.n_batch);
+  const int64_t n = block * kRowWarps + threadIdx.x / kWarp, h = blockIdx.y;
   const int lane = int(threadIdx.x % kWarp);
   if (n >= a.n_queries) return;
   T sum[kChannels] = {};
@@ -90,7 +92,8 @@ __global__ void __launch_bounds__(kThreads) query_gradient_kernel(const Args<T> 
 template <typename T>
 __global__ void __launch_bounds__(kThreads) key_gradient_kernel(const Args<T> a, int s) {
   const Source<T>& source = a.sources[s];
-  const int64_t m = blockIdx.x * int64_t(kRowWarps) + threadIdx.x / kWarp, h = blockIdx.y, batch = blockIdx.z;
+  const auto [block, batch] = block_of(source.n_batch);
+  const int64_t m = block * kRowWarps + threadIdx.x / kWarp, h = blockIdx.y;
   const int64_t group = a.n_batch / source.n_batch;
   const int lane = int(threadIdx.x % kWarp);
   if (m >= source.n_keys) return;

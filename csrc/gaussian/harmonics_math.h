@@ -61,7 +61,7 @@ template <typename T>
 A3D_FN void harmonics_one(const HarmonicsArgs<T>& a, int64_t image, int64_t i) {
   T basis[kMostHarmonics], color[3];
   color_before_clamp(a, image, i, basis, color);
-  for (int c = 0; c < 3; ++c) a.colors[(image * a.n + i) * 3 + c] = color[c] > 0 ? color[c] : T(0);
+  for (int c = 0; c < 3; ++c) a.colors[(image * a.n + i) * 3 + c] = color[c] < 0 ? T(0) : color[c];  // NaN stays
 }
 
 // Gaussian i in all images.
@@ -76,7 +76,7 @@ A3D_FN void harmonics_backward_one(const HarmonicsBackwardArgs<T>& b, int64_t i)
     const int64_t at = (image * a.n + i) * 3;
     T basis[kMostHarmonics], grad_basis[kMostHarmonics], color[3], grad[3];
     color_before_clamp(a, image, i, basis, color);
-    for (int c = 0; c < 3; ++c) grad[c] = color[c] >= 0 ? b.grad_colors[at + c] : T(0);
+    for (int c = 0; c < 3; ++c) grad[c] = color[c] < 0 ? T(0) : b.grad_colors[at + c];
     for (int k = 0; k < n_used; ++k) {
       grad_basis[k] = T(0);
       for (int c = 0; c < 3; ++c) {

@@ -1,6 +1,7 @@
 // Projection: schemas, checks, outputs, device choice.
 #include <torch/csrc/stable/library.h>
 #include <torch/csrc/stable/ops.h>
+#include <string>
 #include <tuple>
 #include "../common/dispatch.h"
 #include "../common/host_values.h"
@@ -28,17 +29,34 @@ ProjectArgs<T> make_project(const Tensor& means, const Tensor& quats, const Tens
   return a;
 }
 
-std::tuple<Tensor, Tensor, Tensor, Tensor, Tensor> project(const Tensor& means, const Tensor& quats, const Tensor& scales, const Tensor& opacities,
-                    const Tensor& world_to_camera, const Tensor& intrinsics, int64_t height, int64_t width, double nearest,
-                    double farthest, double dilation, double alpha_min, bool normalize_quats, bool antialiased) {
+// Cameras that no lens has, most often a transposed matrix, draw something or nothing without a word.
+template <typename T>
+void check_cameras(const Tensor& world_to_camera, const Tensor& intrinsics) {
+  constexpr const char* op = "project_gaussians";
+  refuse_non_finite<T>(op, "world_to_camera", world_to_camera);
+  refuse_non_finite<T>(op, "intrinsics", intrinsics);
+  if (!world_to_camera.is_cpu()) return;
+  for (int64_t b = 0; b < intrinsics.size(0); ++b) {
+    const T *k = intrinsics.const_data_ptr<T>() + 4 * b, *last = world_to_camera.const_data_ptr<T>() + 16 * b + 12;
+    STD_TORCH_CHECK(k[0] > 0 && k[1] > 0, op, ": `intrinsics` of camera ", b, " need fx > 0 and fy > 0, got ",
+                    std::to_string(k[0]), " and ", std::to_string(k[1]));
+    STD_TORCH_CHECK(last[0] == 0 && last[1] == 0 && last[2] == 0 && last[3] == 1, op, ": the last row of `world_to_camera` of "
+                    "camera ", b, " must be 0 0 0 1, got ", std::to_string(last[0]), " ", std::to_string(last[1]), " ",
+                    std::to_string(last[2]), " ", std::to_string(last[3]), "; is the matrix transposed?");
+  }
+}
+
+std::tuple<Tensor, Tensor, Tensor, Tensor, Tensor> project(
+    const Tensor& means, const Tensor& quats, const Tensor& scales, const Tensor& opacities, const Tensor& world_to_camera,
+    const Tensor& intrinsics, int64_t height, int64_t width, double nearest, double farthest, double dilation,
+    double alpha_min, bool normalize_quats, bool antialiased) {
   const int64_t b = intrinsics.size(0), n = means.size(0);
   Tensor means_2d = new_empty(means, {b, n, 2}), conics = new_empty(means, {b, n, 3}), depths = new_empty(means, {b, n}),
          visible = new_empty(means, {b, n}), radii = new_empty(means, {b, n, 2});
   for_float_dtype(means, [&]<typename T>(T) {
-    refuse_non_finite<T>("project_gaussians", "world_to_camera", world_to_camera);
-    refuse_non_finite<T>("project_gaussians", "intrinsics", intrinsics);
     ProjectArgs<T> args = make_project<T>(means, quats, scales, opacities, world_to_camera, intrinsics,
         {height, width, nearest, farthest, dilation, alpha_min, normalize_quats, antialiased});
+    check_cameras<T>(world_to_camera, intrinsics);
     args.means_2d = means_2d.mutable_data_ptr<T>(), args.conics = conics.mutable_data_ptr<T>();
     args.depths = depths.mutable_data_ptr<T>(), args.visible_opacities = visible.mutable_data_ptr<T>();
     args.radii = radii.mutable_data_ptr<T>();

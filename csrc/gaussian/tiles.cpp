@@ -20,11 +20,11 @@ Lists new_lists(const Tensor& means_2d, ImageSize size) {
           new_empty(means_2d, {b * n + 1}, ScalarType::Long)};
 }
 
-void check_budget(int64_t total, int64_t budget, int64_t largest, int64_t at, int64_t n, size_t value_bytes) {
+void check_budget(int64_t total, int64_t budget, int64_t largest, int64_t at, int64_t n) {
   const int64_t limit = budget < (int64_t(1) << 31) - 1 ? budget : (int64_t(1) << 31) - 1;
-  const int64_t bytes = total * int64_t(sizeof(Entry) + 16 * value_bytes);
+  const int64_t bytes = total * int64_t(sizeof(Entry));
   STD_TORCH_CHECK(total <= limit, "blend_gaussians: ", total, " intersections of Gaussians and tiles exceed "
-                  "`max_intersections` = ", limit, " (they take about ", bytes, " bytes with the gradient); the largest is "
+                  "`max_intersections` = ", limit, " (they take about ", bytes, " bytes, the gradient at least 8 times that); the largest is "
                   "Gaussian ", n ? at % n : 0, " of image ", n ? at / n : 0, " with ", largest, " tiles: prune or shrink such "
                   "Gaussians, render fewer images at once, or raise the limit");
 }
@@ -34,7 +34,7 @@ template <typename T>
 Lists tiles_on_cpu(const Tensor& means_2d, const Splats<T>& splats, int64_t budget) {
   Lists lists = new_lists(means_2d, splats.size);
   TileLists<T> work(splats, budget, lists.geometry.mutable_data_ptr<T>());
-  check_budget(work.total, budget, work.largest, work.largest_at, splats.n, sizeof(T));
+  check_budget(work.total, budget, work.largest, work.largest_at, splats.n);
   lists.entries = new_empty(means_2d, {work.total, 2}, ScalarType::Int);
   work.write(lists.slot_first.mutable_data_ptr<int64_t>(), lists.tile_first.mutable_data_ptr<int64_t>(),
              reinterpret_cast<Entry*>(lists.entries.mutable_data_ptr<int32_t>()));
@@ -61,7 +61,7 @@ void check_counts(const Tensor& counts, int64_t total, int64_t budget, int64_t n
   int64_t at = 0;
   for (int64_t i = 0; i + 1 < host.numel(); ++i)
     if (count[i + 1] > count[at + 1]) at = i;
-  check_budget(total, budget, count[at + 1], at, n, sizeof(T));
+  check_budget(total, budget, count[at + 1], at, n);
 }
 
 template <typename T>

@@ -171,6 +171,13 @@ def test_extreme_scores(dtype, scale):
     assert relative(got[0], want[0]) < (2e-2 if abs(scale) > 1 and dtype != torch.float64 else 5e-3)
 
 
+def test_probabilities_never_exceed_one():
+    """However large the scores: with one key that wins, the gradient of its value is the sum over the queries."""
+    q, k, v = torch.full((1, 1, 100, 4), 3e3), torch.tensor([3e3, -3e3]).view(1, 1, 2, 1).expand(1, 1, 2, 4), T(1, 1, 2, 4)
+    (grad,) = torch.autograd.grad(attention(q, [(k, v.requires_grad_())]).sum(), v)
+    assert (grad[0, 0, 0] - 100).abs().max() < 1e-4 and (grad[0, 0, 1] < 1e-20).all()
+
+
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 def test_scores_far_below_zero(dtype):
     """What pads the last block of keys has a score of 0, which must not win."""
@@ -276,8 +283,8 @@ Q, K = T(2, 3, 5, 8), T(2, 3, 4, 8)
     (Q, [(K.double(), K.double())], None, TypeError, r"`sources\[0\] k` is torch.float64 but `q` is torch.float32"),
     (Q, [(K, K.bfloat16())], None, TypeError, r"`sources\[0\] v` is torch.bfloat16 but `q` is torch.float32"),
     (Q, [(K.to("meta"), K)], None, ValueError, r"`sources\[0\] k` is on meta but `q` is on cpu"),
-    (Q.half(), [(K.half(), K.half())], None, RuntimeError, "float16 runs on CUDA only; on the CPU use bfloat16"),
-    (Q.int(), [(K.int(), K.int())], None, RuntimeError, "expected float32, float64, bfloat16 or float16, got Int"),
+    (Q.half(), [(K.half(), K.half())], None, TypeError, "or on CUDA float16, got torch.float16"),
+    (Q.int(), [(K.int(), K.int())], None, TypeError, "`q` must be float32, float64 or bfloat16, .* got torch.int32"),
     (T(2, 3, 5, 0), [(T(2, 3, 4, 0),) * 2], None, ValueError, "`q` must have 1 to 256 channels per head, got 0"),
     (T(2, 3, 5, 257), [(T(2, 3, 4, 257),) * 2], None, ValueError, "`q` must have 1 to 256 channels per head, got 257"),
     (Q, [(K, K)], math.nan, ValueError, "`scale` must be finite, got nan"),

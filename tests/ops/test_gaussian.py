@@ -28,7 +28,7 @@ def background_of(s: Scene, seed=4):
 
 @pytest.mark.parametrize("device", DEVICES)
 @pytest.mark.parametrize("switches", [{}, {"antialiased": True}, {"normalize_quats": False, "dilation": 0.1},
-                                      {"alpha_max": 0.999, "alpha_min": 0.02, "stop_transmittance": 0.05}])
+                                      {"alpha_max": 0.94, "alpha_min": 0.02, "stop_transmittance": 0.05}])
 def test_matches_reference(device, switches):
     s = scene(device=device)
     if "normalize_quats" in switches:
@@ -120,7 +120,7 @@ def test_degenerate_shapes(scales):
     assert all(grad.isfinite().all() for grad in grads)
     single = Scene(*(t.float() for t in s[:7]), s.resolution)
     color = rasterize_gaussians(*single).color
-    assert (color.double() - ours.color).abs().quantile(0.95) < 2e-3 * max(1.0, ours.color.abs().max().item())
+    assert (color.double() - ours.color).abs().max() < 1e-5 * max(1.0, ours.color.abs().max().item())
     render = lambda m, q, c, o, v: rasterize_gaussians(m, q, c, o, v, *s[5:])[:3]
     assert torch.autograd.gradcheck(render, s.leaves()[:5], atol=1e-5, rtol=1e-3, eps=1e-7)
 
@@ -320,7 +320,35 @@ def test_any_projected_values_are_safe(field, value, dtype):
     leaves = ProjectedGaussians(*(t.requires_grad_() for t in projected[:4]), projected.radii)
     images = blend_gaussians(leaves, s.colors, s.resolution)
     assert all(image.isfinite().all() for image in images)
-    torch.autograd.grad(weighted(images), leaves[:4])
+    assert all(grad.isfinite().all() for grad in torch.autograd.grad(weighted(images), leaves[:4]))
+
+
+@pytest.mark.parametrize("degree", [0, 1, 3])
+@pytest.mark.parametrize("field, value", ABSURD.values(), ids=ABSURD)
+def test_absurd_gaussians_with_harmonics_have_no_gradient(degree, field, value):
+    s = scene(dtype=torch.float32)._replace(colors=torch.rand(40, 16, 3))
+    getattr(s, field)[11] = value
+    leaves = s.leaves()
+    images = rasterize_gaussians(*leaves, sh_degree=degree)
+    grads = torch.autograd.grad(weighted(images[:3]), leaves[:5])
+    assert all(grad.isfinite().all() and (grad[11] == 0).all() for grad in grads)
+    assert all(grad[:11].abs().max() > 0 for grad in grads)
+
+
+def test_harmonics_that_are_not_finite_are_refused():
+    s = scene()._replace(colors=torch.zeros(40, 4, 3, dtype=torch.float64))
+    s.colors[3, 0, 0] = torch.nan
+    with pytest.raises(RuntimeError, match="`colors` has a value that is not finite at flat index 9"):
+        rasterize_gaussians(*s, sh_degree=1)
+
+
+def test_many_channels_are_blended_in_groups():
+    s = scene(channels=300).leaves()
+    light = background_of(s)
+    ours, theirs = (render(*s, background=light) for render in (rasterize_gaussians, rasterize_gaussians_reference))
+    torch.testing.assert_close(tuple(ours[:3]), tuple(theirs[:3]), rtol=1e-9, atol=1e-9)
+    grads = [torch.autograd.grad(weighted(images[:3]), [*s[:5], light]) for images in (ours, theirs)]
+    torch.testing.assert_close(*grads, rtol=1e-6, atol=1e-9)
 
 
 def test_culling_by_place():
@@ -340,7 +368,7 @@ def test_too_many_intersections():
     with pytest.raises(TooManyIntersections, match=message) as caught:
         rasterize_gaussians(*s, max_intersections=100)
     exact = caught.value.count
-    assert caught.value.limit == 100 and caught.value.n_bytes > 100 * exact and exact > 1000
+    assert caught.value.limit == 100 and caught.value.n_bytes == 8 * exact and exact > 1000
     rasterize_gaussians(*s, max_intersections=exact)
     with pytest.raises(TooManyIntersections):
         rasterize_gaussians(*s, max_intersections=exact - 1)
@@ -436,10 +464,20 @@ def test_projection_reference_agrees_where_nothing_is_drawn():
     ({"background": torch.zeros(4).double()}, ValueError, r"`background` must have shape \(C\) where C=3"),
     ({"near": 0.0}, ValueError, "need 0 < near < far"),
     ({"dilation": -1.0}, ValueError, "`dilation` must be finite and >= 0"),
+    ({"intrinsics": torch.tensor([[64.0, -64, 16, 16]] * 2).double()}, RuntimeError,
+     "`intrinsics` of camera 0 need fx > 0 and fy > 0, got 64.000000 and -64.000000"),
+    ({"world_to_camera": scene().world_to_camera.transpose(1, 2)}, RuntimeError,
+     "the last row of `world_to_camera` of camera 0 must be 0 0 0 1, got .*; is the matrix transposed?"),
     ({"alpha_max": 1.0}, ValueError, "need alpha_min < alpha_max < 1"),
+    ({"alpha_max": 0.99995}, ValueError, "must leave more light than `stop_transmittance`: lower it below 0.9999, got"),
+    ({"resolution": (64.0, 64)}, TypeError, "`resolution` must be a whole number, got 64.0"),
+    ({"resolution": 64}, ValueError, "`resolution` must be rows and columns, got 64"),
+    ({"max_intersections": 1e6}, TypeError, "`max_intersections` must be a whole number, got 1000000.0"),
+    ({"max_intersections": 2**40}, ValueError, r"`max_intersections` must be in 0..2\^31 - 1"),
+    ({"sh_degree": 1.0, "colors": torch.zeros(40, 4, 3).double()}, TypeError, "`degree` must be a whole number"),
     ({"alpha_min": 0.0}, ValueError, r"`alpha_min` must be in \[1e-5, 1\), got 0.0"),
     ({"stop_transmittance": 0.0}, ValueError, "`stop_transmittance` must be between 0 and 1"),
-    ({"max_intersections": -1}, ValueError, "`max_intersections` must be >= 0"),
+    ({"max_intersections": -1}, ValueError, r"`max_intersections` must be in 0..2\^31 - 1, got -1"),
     ({"sh_degree": 4, "colors": torch.zeros(40, 25, 3).double()}, ValueError, r"`degree` must be in 0..3, got 4"),
     ({"sh_degree": 2, "colors": torch.zeros(40, 4, 3).double()}, ValueError, "degree 2 takes 9 `coefficients`"),
     ({"world_to_camera": torch.eye(4).double().repeat(2, 1, 1).requires_grad_()}, NotImplementedError,
