@@ -27,6 +27,8 @@ check = recipe._check
 def small(config):
     update = {key: min(value, getattr(config, key)) for key, value in SMALL.items()
               if isinstance(getattr(config, key, None), int)}
+    if getattr(getattr(config, "renderer", None), "type", "mesh") in ("mesh", "splat"):
+        update.pop("rays", None)  # is refused, once it is written down, where no ray is drawn
     if getattr(config, "representation", None) is not None:
         update["representation"] = small(config.representation)
     return config.model_copy(update=update)
