@@ -61,7 +61,8 @@ def test_imports_point_one_way(path):
 
 
 def test_lines_are_at_most_120_characters_long():
-    files = [*PACKAGE.rglob("*.py"), *(PACKAGE.parent / "benchmarks").glob("*.py")]
+    kernels = [path for suffix in ("h", "cpp", "cu") for path in (PACKAGE.parent / "csrc").rglob(f"*.{suffix}")]
+    files = [*PACKAGE.rglob("*.py"), *(PACKAGE.parent / "benchmarks").glob("*.py"), *kernels]
     assert not [f"{path.relative_to(PACKAGE.parent)}:{number}" for path in sorted(files)
                 for number, line in enumerate(path.read_text("utf-8").splitlines(), 1) if len(line) > 120]
 

@@ -61,8 +61,8 @@ bool has_non_finite(const T* row, int64_t n) {
   return any != 0;
 }
 
-// One pass over the rows, in threads, bound by memory: 3 % of the forward for 4096 tokens, a tenth for 1024, a fifth for 77
-// keys, a third for 2.
+// One pass over the rows, in threads, bound by memory: 3 % of the forward for 4096 tokens, a tenth for 1024, a fifth
+// for 77 keys, a third for 2.
 template <typename T>
 void refuse_non_finite_rows(const std::string& name, const Tensor& tensor, const View<const T>& view) {
   if (on_cuda(tensor)) {

@@ -34,8 +34,8 @@ A3D_LANE void compute_block(const Keys& keys, const Tile& tile, const Block& blo
     for_each_sum(sum, [](int, int, Float) { return Float(0.0f); });
     multiply(sum, keys.k + (first + row) * keys.n_units, keys.n_units, 1, tile.q, kWidth, keys.n_units);
     for_each_sum(sum, [&](int r, int c, Float value) {
-      // The score is rounded as it was on the way forward, or large ones would not cancel: hence no fms. A probability is
-      // at most 1, but for that of padding, which meets zeros.
+      // The score is rounded as it was on the way forward, or large ones would not cancel: hence no fms. A probability
+      // is at most 1, but for that of padding, which meets zeros.
       const Float score = fma(value, scale_2, Float(-0.0f));
       const Float p = power_of_two(min(score - load(tile.log_sum + c * kLanes), Float(0.0f)));
       store(block.p + (row + r) * kWidth + c * kLanes, p);

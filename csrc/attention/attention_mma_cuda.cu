@@ -25,7 +25,8 @@ struct Shape {
 __device__ __forceinline__ int lane_id() { return int(threadIdx.x % kWarp); }
 __device__ __forceinline__ int warp_id() { return int(threadIdx.x / kWarp); }
 
-// n_rows rows of D elements in shared memory from n rows of head_size; zeros elsewhere. Copies may still be on their way.
+// n_rows rows of D elements in shared memory from n rows of head_size; zeros elsewhere. Copies may still be on their
+// way.
 template <int D, typename T>
 __device__ void load_rows(T* shared, const T* rows, int64_t row_stride, int64_t n, int n_rows, int head_size,
                           bool vectors) {

@@ -7,7 +7,7 @@
 #define gridDim a3d_emulator::grid_dim
 constexpr int warpSize = a3d_emulator::kWarp;
 
-// --- barriers ------------------------------------------------------------------------------------------------------
+// --- barriers --------------------------------------------------------------------------------------------------------
 inline void __syncthreads() { a3d_emulator::sync_block(0); }
 inline int __syncthreads_count(int p) { return a3d_emulator::sync_block(p != 0); }
 inline int __syncthreads_or(int p) { return a3d_emulator::sync_block(p != 0) > 0; }
@@ -17,7 +17,7 @@ inline void __threadfence() { a3d_emulator::preempt(); }
 inline void __threadfence_block() { a3d_emulator::preempt(); }
 inline void __nanosleep(unsigned) { a3d_emulator::yield(); }
 
-// --- warp exchanges ------------------------------------------------------------------------------------------------
+// --- warp exchanges --------------------------------------------------------------------------------------------------
 // CUDA promises no more of __activemask than that the caller is in it; so the emulator names the caller alone.
 inline uint32_t __activemask() { return 1u << a3d_emulator::lane(); }
 inline uint32_t __ballot_sync(uint32_t mask, int p) { return a3d_emulator::ballot(mask, p != 0); }
@@ -95,7 +95,7 @@ T atomicCAS(T* p, A3DSame<T> expected, A3DSame<T> desired) {
   return old;
 }
 
-// --- bits ----------------------------------------------------------------------------------------------------------
+// --- bits ------------------------------------------------------------------------------------------------------------
 inline int __popc(unsigned v) { return __builtin_popcount(v); }
 inline int __popcll(unsigned long long v) { return __builtin_popcountll(v); }
 inline int __ffs(int v) { return __builtin_ffs(v); }
@@ -120,7 +120,7 @@ inline float __uint_as_float(unsigned v) { return a3d_bits_as<float>(v); }
 inline long long __double_as_longlong(double v) { return a3d_bits_as<long long>(v); }
 inline double __longlong_as_double(long long v) { return a3d_bits_as<double>(v); }
 
-// --- math ----------------------------------------------------------------------------------------------------------
+// --- math ------------------------------------------------------------------------------------------------------------
 template <typename T> T __ldg(const T* p) { return *p; }
 inline float rsqrtf(float v) { return 1.0f / std::sqrt(v); }
 inline double rsqrt(double v) { return 1.0 / std::sqrt(v); }

@@ -42,7 +42,10 @@ Fn pick([[maybe_unused]] Fn baseline, [[maybe_unused]] Fn avx2, [[maybe_unused]]
 }  // namespace asset3d::simd
 
 #ifdef A3D_X86
-#define A3D_PER_ISA(...) namespace baseline { __VA_ARGS__; } namespace avx2 { __VA_ARGS__; } namespace avx512 { __VA_ARGS__; }
+#define A3D_PER_ISA(...)              \
+  namespace baseline { __VA_ARGS__; } \
+  namespace avx2 { __VA_ARGS__; }     \
+  namespace avx512 { __VA_ARGS__; }
 #define A3D_DISPATCH(...) ::asset3d::simd::pick(&baseline::__VA_ARGS__, &avx2::__VA_ARGS__, &avx512::__VA_ARGS__)
 #else
 #define A3D_PER_ISA(...) namespace baseline { __VA_ARGS__; }

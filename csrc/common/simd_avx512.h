@@ -40,9 +40,13 @@ A3D_LANE int compress_store(int32_t* p, Int a, Mask m) {
 }
 
 A3D_LANE Float gather(const float* p, Int i) { return _mm512_i32gather_ps(i.v, p, 4); }
-A3D_LANE Float gather(const float* p, Int i, Mask m) { return _mm512_mask_i32gather_ps(_mm512_setzero_ps(), m.v, i.v, p, 4); }
+A3D_LANE Float gather(const float* p, Int i, Mask m) {
+  return _mm512_mask_i32gather_ps(_mm512_setzero_ps(), m.v, i.v, p, 4);
+}
 A3D_LANE Int gather(const int32_t* p, Int i) { return _mm512_i32gather_epi32(i.v, p, 4); }
-A3D_LANE Int gather(const int32_t* p, Int i, Mask m) { return _mm512_mask_i32gather_epi32(_mm512_setzero_si512(), m.v, i.v, p, 4); }
+A3D_LANE Int gather(const int32_t* p, Int i, Mask m) {
+  return _mm512_mask_i32gather_epi32(_mm512_setzero_si512(), m.v, i.v, p, 4);
+}
 A3D_LANE void scatter(float* p, Int i, Float a, Mask m) { _mm512_mask_i32scatter_ps(p, m.v, i.v, a.v, 4); }
 A3D_LANE void scatter(int32_t* p, Int i, Int a, Mask m) { _mm512_mask_i32scatter_epi32(p, m.v, i.v, a.v, 4); }
 
@@ -63,7 +67,8 @@ A3D_LANE void load_pairs(const float* p, Float& first, Float& second) {
 }
 A3D_LANE void load_triples(const float* p, int n, Float out[3]) {
   const uint64_t given = n >= 16 ? (uint64_t(1) << 48) - 1 : (uint64_t(1) << (3 * n)) - 1;
-  const __m512 a = _mm512_maskz_loadu_ps(__mmask16(given), p), b = _mm512_maskz_loadu_ps(__mmask16(given >> 16), p + 16);
+  const __m512 a = _mm512_maskz_loadu_ps(__mmask16(given), p),
+               b = _mm512_maskz_loadu_ps(__mmask16(given >> 16), p + 16);
   const __m512 c = _mm512_maskz_loadu_ps(__mmask16(given >> 32), p + 32);
   // Element 3 j + d of the 48 goes to lane j of out[d]: first from a and b, then the lanes that lie in c.
   const __m512i ab = _mm512_setr_epi32(0, 3, 6, 9, 12, 15, 18, 21, 24, 27, 30, 0, 0, 0, 0, 0);

@@ -40,9 +40,13 @@ A3D_LANE void store(int32_t* p, Int a) { for (int i = 0; i < kLanes; ++i) p[i] =
 A3D_LANE void store(int32_t* p, Int a, Mask m) { for (int i = 0; i < kLanes; ++i) if (m.v[i]) p[i] = a.v[i]; }
 
 A3D_LANE Float gather(const float* p, Int j) { return each<Float>([=](int i) { return p[j.v[i]]; }); }
-A3D_LANE Float gather(const float* p, Int j, Mask m) { return each<Float>([=](int i) { return m.v[i] ? p[j.v[i]] : 0.0f; }); }
+A3D_LANE Float gather(const float* p, Int j, Mask m) {
+  return each<Float>([=](int i) { return m.v[i] ? p[j.v[i]] : 0.0f; });
+}
 A3D_LANE Int gather(const int32_t* p, Int j) { return each<Int>([=](int i) { return p[j.v[i]]; }); }
-A3D_LANE Int gather(const int32_t* p, Int j, Mask m) { return each<Int>([=](int i) { return m.v[i] ? p[j.v[i]] : 0; }); }
+A3D_LANE Int gather(const int32_t* p, Int j, Mask m) {
+  return each<Int>([=](int i) { return m.v[i] ? p[j.v[i]] : 0; });
+}
 A3D_LANE void gather_pairs(const float* p, Int j, Float& first, Float& second) {
   for (int i = 0; i < kLanes; ++i) {
     first.v[i] = p[2 * int64_t(j.v[i])];
@@ -77,9 +81,15 @@ A3D_LANE Float floor(Float a) { return each<Float>([=](int i) { return __builtin
 A3D_LANE Float ceil(Float a) { return each<Float>([=](int i) { return __builtin_ceilf(a.v[i]); }); }
 
 template <typename Fn> A3D_LANE Int each_unsigned(Fn fn) { return each<Int>([=](int i) { return int32_t(fn(i)); }); }
-A3D_LANE Int operator+(Int a, Int b) { return each_unsigned([=](int i) { return uint32_t(a.v[i]) + uint32_t(b.v[i]); }); }
-A3D_LANE Int operator-(Int a, Int b) { return each_unsigned([=](int i) { return uint32_t(a.v[i]) - uint32_t(b.v[i]); }); }
-A3D_LANE Int operator*(Int a, Int b) { return each_unsigned([=](int i) { return uint32_t(a.v[i]) * uint32_t(b.v[i]); }); }
+A3D_LANE Int operator+(Int a, Int b) {
+  return each_unsigned([=](int i) { return uint32_t(a.v[i]) + uint32_t(b.v[i]); });
+}
+A3D_LANE Int operator-(Int a, Int b) {
+  return each_unsigned([=](int i) { return uint32_t(a.v[i]) - uint32_t(b.v[i]); });
+}
+A3D_LANE Int operator*(Int a, Int b) {
+  return each_unsigned([=](int i) { return uint32_t(a.v[i]) * uint32_t(b.v[i]); });
+}
 A3D_LANE Int operator&(Int a, Int b) { return each<Int>([=](int i) { return a.v[i] & b.v[i]; }); }
 A3D_LANE Int operator|(Int a, Int b) { return each<Int>([=](int i) { return a.v[i] | b.v[i]; }); }
 A3D_LANE Int operator^(Int a, Int b) { return each<Int>([=](int i) { return a.v[i] ^ b.v[i]; }); }
@@ -118,7 +128,9 @@ A3D_LANE uint32_t bits(Mask m) {
 }
 A3D_LANE Mask mask_of_bits(uint32_t b) { return each<Mask>([=](int i) { return -int32_t(b >> i & 1); }); }
 
-A3D_LANE Float select(Mask m, Float yes, Float no) { return each<Float>([=](int i) { return m.v[i] ? yes.v[i] : no.v[i]; }); }
+A3D_LANE Float select(Mask m, Float yes, Float no) {
+  return each<Float>([=](int i) { return m.v[i] ? yes.v[i] : no.v[i]; });
+}
 A3D_LANE Int select(Mask m, Int yes, Int no) { return each<Int>([=](int i) { return m.v[i] ? yes.v[i] : no.v[i]; }); }
 template <typename Combine> A3D_LANE float fold(Float a, Combine combine) {
   return combine(combine(a.v[0], a.v[2]), combine(a.v[1], a.v[3]));

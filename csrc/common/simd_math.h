@@ -76,7 +76,8 @@ template <int kWidth> A3D_LANE void store_rows(float* p, int64_t n, const Float*
         b[k + 2 * j + 1] = _mm512_castpd_ps(_mm512_unpackhi_pd(low, high));
       }
     for (int row = 0; row < 4; ++row) {
-      const __m512 halves[2] = {_mm512_shuffle_f32x4(b[row], b[row + 4], 0x44), _mm512_shuffle_f32x4(b[row], b[row + 4], 0xEE)};
+      const __m512 halves[2] = {_mm512_shuffle_f32x4(b[row], b[row + 4], 0x44),
+                                _mm512_shuffle_f32x4(b[row], b[row + 4], 0xEE)};
       for (int half = 0; half < 2; ++half) {  // quarters q, q + 1 of columns 0 to 3, then those of columns 4 to 7
         const __m512 rows = _mm512_shuffle_f32x4(halves[half], halves[half], 0xD8);
         const int first = 8 * half + row, second = first + 4;

@@ -20,8 +20,10 @@ void check_lists(const Tensor& entries, const Tensor& tile_first, const Tensor& 
   const auto is = [](const Tensor& t, ScalarType type, int64_t count) {
     return t.is_contiguous() && t.scalar_type() == type && t.numel() == count;
   };
-  STD_TORCH_CHECK(is(entries, ScalarType::Int, entries.size(0) * 2) && is(tile_first, ScalarType::Long, n_images * n_tiles + 1) &&
-                  is(slot_first, ScalarType::Long, n_images * n + 1), "the lists of tiles do not fit the Gaussians");
+  STD_TORCH_CHECK(is(entries, ScalarType::Int, entries.size(0) * 2) &&
+                      is(tile_first, ScalarType::Long, n_images * n_tiles + 1) &&
+                      is(slot_first, ScalarType::Long, n_images * n + 1),
+                  "the lists of tiles do not fit the Gaussians");
   if (!entries.is_cpu()) return;
   const int64_t total = entries.size(0);
   const Entry* entry = reinterpret_cast<const Entry*>(entries.const_data_ptr<int32_t>());
@@ -29,7 +31,8 @@ void check_lists(const Tensor& entries, const Tensor& tile_first, const Tensor& 
   parallel_for(0, total, 1 << 15, [&](int64_t begin, int64_t end) {
     uint32_t outside = 0;
     for (int64_t i = begin; i < end; ++i)
-      outside |= uint32_t(uint32_t(entry[i].gaussian) >= uint32_t(n)) | uint32_t(uint32_t(entry[i].slot) >= uint32_t(total));
+      outside |=
+          uint32_t(uint32_t(entry[i].gaussian) >= uint32_t(n)) | uint32_t(uint32_t(entry[i].slot) >= uint32_t(total));
     if (outside) bad = true;
   });
   const auto check_rising = [&](const Tensor& t) {
@@ -81,9 +84,9 @@ int64_t chunks_of(const Tensor& like, const Tensor& entries, const Tensor& tile_
 using SixTensors = std::tuple<Tensor, Tensor, Tensor, Tensor, Tensor, Tensor>;
 
 SixTensors blend(const Tensor& means_2d, const Tensor& conics, const Tensor& opacities, const Tensor& depths,
-                  const Tensor& colors, std::optional<Tensor> background, const Tensor& radii, const Tensor& geometry,
-                  const Tensor& entries, const Tensor& tile_first, const Tensor& slot_first, int64_t height, int64_t width, double alpha_max,
-                  double alpha_min, double stop_transmittance, bool keep) {
+                 const Tensor& colors, std::optional<Tensor> background, const Tensor& radii, const Tensor& geometry,
+                 const Tensor& entries, const Tensor& tile_first, const Tensor& slot_first, int64_t height,
+                 int64_t width, double alpha_max, double alpha_min, double stop_transmittance, bool keep) {
   const int64_t b = means_2d.size(0), kept = keep ? b : 0, channels = colors.size(colors.dim() - 1);
   Tensor color = new_empty(means_2d, {b, height, width, channels}), alpha = new_empty(means_2d, {b, height, width, 1}),
          depth = new_empty(means_2d, {b, height, width, 1}), transmittance = new_empty(means_2d, {kept, height, width}),
@@ -106,16 +109,18 @@ SixTensors blend(const Tensor& means_2d, const Tensor& conics, const Tensor& opa
   return {color, alpha, depth, transmittance, last, state};
 }
 
-SixTensors blend_backward(
-    const Tensor& grad_color, const Tensor& grad_alpha, const Tensor& grad_depth, const Tensor& means_2d,
-    const Tensor& conics, const Tensor& opacities, const Tensor& depths, const Tensor& colors,
-    std::optional<Tensor> background, const Tensor& radii, const Tensor& geometry, const Tensor& entries, const Tensor& tile_first,
-    const Tensor& slot_first, const Tensor& alpha, const Tensor& depth, const Tensor& transmittance, const Tensor& last,
-    const Tensor& state, int64_t height, int64_t width, double alpha_max, double alpha_min, double stop_transmittance) {
+SixTensors blend_backward(const Tensor& grad_color, const Tensor& grad_alpha, const Tensor& grad_depth,
+                          const Tensor& means_2d, const Tensor& conics, const Tensor& opacities, const Tensor& depths,
+                          const Tensor& colors, std::optional<Tensor> background, const Tensor& radii,
+                          const Tensor& geometry, const Tensor& entries, const Tensor& tile_first,
+                          const Tensor& slot_first, const Tensor& alpha, const Tensor& depth,
+                          const Tensor& transmittance, const Tensor& last, const Tensor& state, int64_t height,
+                          int64_t width, double alpha_max, double alpha_min, double stop_transmittance) {
   const int64_t b = means_2d.size(0), n = means_2d.size(1), channels = colors.size(colors.dim() - 1);
   Tensor grad_means = new_empty(means_2d, {b, n, 2}), grad_conics = new_empty(means_2d, {b, n, 3}),
          grad_opacities = new_empty(means_2d, {b, n}), grad_depths = new_empty(means_2d, {b, n}),
-         grad_colors = b ? torch::stable::empty_like(colors) : torch::stable::new_zeros(colors, colors.sizes()), grad_background = new_empty(means_2d, {background ? channels : 0});
+         grad_colors = b ? torch::stable::empty_like(colors) : torch::stable::new_zeros(colors, colors.sizes()),
+         grad_background = new_empty(means_2d, {background ? channels : 0});
   for_float_dtype(means_2d, [&]<typename T>(T) {
     const Splats<T> splats = make_splats<T>(means_2d, conics, opacities, depths, radii, height, width, alpha_min);
     BlendBackwardArgs<T> args{};
@@ -127,7 +132,8 @@ SixTensors blend_backward(
     f.alpha = const_cast<T*>(input<T>("alpha", alpha, means_2d, pixels));
     f.depth = const_cast<T*>(input<T>("depth", depth, means_2d, pixels));
     f.transmittance = const_cast<T*>(input<T>("transmittance", transmittance, means_2d, pixels));
-    STD_TORCH_CHECK(last.is_contiguous() && last.numel() == pixels && last.scalar_type() == ScalarType::Int, "bad `last`");
+    STD_TORCH_CHECK(last.is_contiguous() && last.numel() == pixels && last.scalar_type() == ScalarType::Int,
+                    "bad `last`");
     f.last = const_cast<int32_t*>(last.const_data_ptr<int32_t>());
     f.n_chunks = chunks_of(means_2d, entries, tile_first, true);
     f.state = const_cast<T*>(input<T>("state", state, means_2d, f.n_chunks * (channels + 2) * kTile * kTile));
@@ -137,7 +143,8 @@ SixTensors blend_backward(
     args.grad_alpha = input<T>("grad_alpha", grad_alpha, means_2d, pixels);
     args.grad_depth = input<T>("grad_depth", grad_depth, means_2d, pixels);
     Tensor partials = new_empty(means_2d, {f.n_intersections, partial_stride(channels)});
-    Tensor background_partials = new_empty(means_2d, {background ? splats.n_images * splats.size.tiles() * channels : 0});
+    Tensor background_partials =
+        new_empty(means_2d, {background ? splats.n_images * splats.size.tiles() * channels : 0});
     args.partials = partials.mutable_data_ptr<T>();
     args.background_partials = background_partials.mutable_data_ptr<T>();
     args.grad_means_2d = grad_means.mutable_data_ptr<T>(), args.grad_conics = grad_conics.mutable_data_ptr<T>();
@@ -151,11 +158,14 @@ SixTensors blend_backward(
 
 STABLE_TORCH_LIBRARY_FRAGMENT(A3D_LIBRARY, m) {
 #define A3D_LOOK "int height, int width, float alpha_max, float alpha_min, float stop_transmittance"
-#define A3D_SPLATS "Tensor means_2d, Tensor conics, Tensor opacities, Tensor depths, Tensor colors, Tensor? background, " \
-                   "Tensor radii, Tensor geometry, Tensor entries, Tensor tile_first, Tensor slot_first"
+#define A3D_SPLATS                                                                                       \
+  "Tensor means_2d, Tensor conics, Tensor opacities, Tensor depths, Tensor colors, Tensor? background, " \
+  "Tensor radii, Tensor geometry, Tensor entries, Tensor tile_first, Tensor slot_first"
   m.def("gaussian_blend(" A3D_SPLATS ", " A3D_LOOK ", bool keep) -> (Tensor, Tensor, Tensor, Tensor, Tensor, Tensor)");
-  m.def("gaussian_blend_backward(Tensor grad_color, Tensor grad_alpha, Tensor grad_depth, " A3D_SPLATS ", Tensor alpha, "
-        "Tensor depth, Tensor transmittance, Tensor last, Tensor state, " A3D_LOOK ") -> (Tensor, Tensor, Tensor, Tensor, Tensor, Tensor)");
+  m.def("gaussian_blend_backward(Tensor grad_color, Tensor grad_alpha, Tensor grad_depth, " A3D_SPLATS
+        ", Tensor alpha, "
+        "Tensor depth, Tensor transmittance, Tensor last, Tensor state, " A3D_LOOK
+        ") -> (Tensor, Tensor, Tensor, Tensor, Tensor, Tensor)");
 }
 #define A3D_REGISTER(m) \
   m.impl("gaussian_blend", TORCH_BOX(&blend)); \

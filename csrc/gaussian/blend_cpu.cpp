@@ -1,6 +1,6 @@
-// Blending, CPU schedule. Tiles are handed out to threads one by one; a tile writes its own pixels and, on the way back,
-// its own slots, which are then added up Gaussian by Gaussian. So there are no atomics, and the results are the same to
-// the bit for any number of threads.
+// Blending, CPU schedule. Tiles are handed out to threads one by one; a tile writes its own pixels and, on the way
+// back, its own slots, which are then added up Gaussian by Gaussian. So there are no atomics, and the results are the
+// same to the bit for any number of threads.
 #include <algorithm>
 #include <atomic>
 #include <vector>
@@ -40,7 +40,8 @@ void blend_pixel(const BlendArgs<T>& a, const TileWork& work, int32_t x, int32_t
   for (; k < work.last; ++k) {
     const int64_t i = a.entries[k].gaussian, at = work.image * a.splats.n + i;
     const T* value = a.colors + (a.shared_colors ? i : at) * channels;
-    const Shade<T> shade = shade_at(geometry_of(a.geometry + at * kGeometry), T(x) + T(0.5), T(y) + T(0.5), a.alpha_max, lowest);
+    const Shade<T> shade =
+        shade_at(geometry_of(a.geometry + at * kGeometry), T(x) + T(0.5), T(y) + T(0.5), a.alpha_max, lowest);
     if (!shade.blends) continue;
     const T rest = transmittance * (1 - shade.alpha);
     if (rest <= a.stop_transmittance) break;
@@ -78,7 +79,8 @@ void blend_pixel_backward(const BlendBackwardArgs<T>& b, const TileWork& work, i
   for (int64_t k = work.first + a.last[pixel] - 1; k >= work.first; --k) {
     const int64_t i = a.entries[k].gaussian, at = work.image * a.splats.n + i;
     const T* value = a.colors + (a.shared_colors ? i : at) * channels;
-    const Shade<T> shade = shade_at(geometry_of(a.geometry + at * kGeometry), T(x) + T(0.5), T(y) + T(0.5), a.alpha_max, lowest);
+    const Shade<T> shade =
+        shade_at(geometry_of(a.geometry + at * kGeometry), T(x) + T(0.5), T(y) + T(0.5), a.alpha_max, lowest);
     if (!shade.blends) continue;
     const T inverse = 1 / (1 - shade.alpha);
     transmittance *= inverse;
@@ -131,8 +133,8 @@ void gather_gradient(const BlendBackwardArgs<T>& b, int64_t i, T* sums) {
       std::fill_n(b.grad_means_2d + 2 * at, 2, T(0)), std::fill_n(b.grad_conics + 3 * at, 3, T(0));
       b.grad_opacities[at] = T(0);
     } else {
-      geometry_gradient(geometry_of(a.geometry + at * kGeometry), a.splats.opacities[at], sums, b.grad_means_2d + 2 * at,
-                        b.grad_conics + 3 * at, b.grad_opacities + at);
+      geometry_gradient(geometry_of(a.geometry + at * kGeometry), a.splats.opacities[at], sums,
+                        b.grad_means_2d + 2 * at, b.grad_conics + 3 * at, b.grad_opacities + at);
     }
     b.grad_depths[at] = sums[kMoments + channels];
     T* color = b.grad_colors + (a.shared_colors ? i : at) * channels;

@@ -1,8 +1,8 @@
-// Blending, CUDA schedule. Forward: a block per tile, a thread per pixel, a warp for 8 x 4 of them; the list is walked in
-// chunks of 256 entries that the block reads together, and what each chunk adds is kept. Backward: a block per chunk, so
-// that dense tiles are spread over the machine; the light behind each chunk follows from what the chunks after it added.
-// Every intersection is in one chunk, whose warps are added up in order, and every Gaussian's slots are added up in order:
-// no atomics, the same bits every time.
+// Blending, CUDA schedule. Forward: a block per tile, a thread per pixel, a warp for 8 x 4 of them; the list is walked
+// in chunks of 256 entries that the block reads together, and what each chunk adds is kept. Backward: a block per
+// chunk, so that dense tiles are spread over the machine; the light behind each chunk follows from what the chunks
+// after it added. Every intersection is in one chunk, whose warps are added up in order, and every Gaussian's slots are
+// added up in order: no atomics, the same bits every time.
 #include <stdexcept>
 #include "../common/launch.h"
 #include "blend_math.h"
@@ -42,8 +42,9 @@ template <typename T> struct Walk { T transmittance; int32_t last; bool stopped;
 
 // One chunk at one pixel: adds into sums.
 template <typename T, int kValues>
-__device__ __forceinline__ void walk_chunk(const BlendArgs<T>& a, const Geometry<T>* geometry, const T (*values)[kValues],
-                                           int n, int32_t start, const Pixel& pixel, T lowest, Walk<T>& walk, T* sums) {
+__device__ __forceinline__ void walk_chunk(const BlendArgs<T>& a, const Geometry<T>* geometry,
+                                           const T (*values)[kValues], int n, int32_t start, const Pixel& pixel,
+                                           T lowest, Walk<T>& walk, T* sums) {
   for (int k = 0; k < n; ++k) {
     const Shade<T> shade = shade_at(geometry[k], T(pixel.x) + T(0.5), T(pixel.y) + T(0.5), a.alpha_max, lowest);
     if (!shade.blends) continue;
@@ -65,7 +66,8 @@ template <typename T, int kValues>
 __global__ void __launch_bounds__(kThreads) blend_kernel(const BlendArgs<T> a, int64_t first_value) {
   __shared__ Geometry<T> geometry[kThreads];
   __shared__ T values[kThreads][kValues];
-  const int64_t tile = blockIdx.x, image = tile / a.splats.size.tiles(), begin = a.tile_first[tile], end = a.tile_first[tile + 1];
+  const int64_t tile = blockIdx.x, image = tile / a.splats.size.tiles(), begin = a.tile_first[tile],
+                end = a.tile_first[tile + 1];
   const Pixel pixel = pixel_of(a.splats, tile);
   const T lowest = std::log2(a.splats.alpha_min);
   Walk<T> walk{T(1), int32_t(end - begin), !pixel.inside};
@@ -88,7 +90,8 @@ __global__ void __launch_bounds__(kThreads) blend_kernel(const BlendArgs<T> a, i
     T sums[kValues];
 #pragma unroll
     for (int c = 0; c < kValues; ++c) sums[c] = T(0);
-    if (!walk.stopped) walk_chunk<T, kValues>(a, geometry, values, n, int32_t(first - begin), pixel, lowest, walk, sums);
+    if (!walk.stopped)
+      walk_chunk<T, kValues>(a, geometry, values, n, int32_t(first - begin), pixel, lowest, walk, sums);
 #pragma unroll
     for (int c = 0; c < kValues; ++c) {
       total[c] += sums[c];
@@ -101,7 +104,8 @@ __global__ void __launch_bounds__(kThreads) blend_kernel(const BlendArgs<T> a, i
   for (int c = 0; c < kValues; ++c) {
     const int64_t value = first_value + c;
     if (value < a.n_channels)
-      a.color[pixel.at * a.n_channels + value] = total[c] + (a.background ? walk.transmittance * a.background[value] : T(0));
+      a.color[pixel.at * a.n_channels + value] =
+          total[c] + (a.background ? walk.transmittance * a.background[value] : T(0));
     else if (value == a.n_channels)
       a.depth[pixel.at] = alpha > T(0) ? total[c] / alpha : T(0);
   }
@@ -128,7 +132,8 @@ __device__ __forceinline__ PixelGradient<T> gradient_of(const BlendBackwardArgs<
 template <typename T>
 __global__ void __launch_bounds__(kThreads) behind_kernel(const BlendBackwardArgs<T> b) {
   const BlendArgs<T>& a = b.forward;
-  const int64_t tile = blockIdx.x, n = a.tile_first[tile + 1] - a.tile_first[tile], base = chunk_base(a.tile_first, tile);
+  const int64_t tile = blockIdx.x, n = a.tile_first[tile + 1] - a.tile_first[tile],
+                base = chunk_base(a.tile_first, tile);
   const Pixel pixel = pixel_of(a.splats, tile);
   const PixelGradient<T> own = gradient_of(b, pixel);
   const int64_t last = pixel.inside ? a.last[pixel.at] : 0;
@@ -169,8 +174,9 @@ struct BackwardWalk {
 
 // One entry at one pixel: the moments, and the weight.
 template <typename T, int kFixed>
-__device__ __forceinline__ T walk_back(const BlendBackwardArgs<T>& b, const Geometry<T>& g, const T* values, int64_t image,
-                                       int32_t gaussian, const Pixel& pixel, T lowest, BackwardWalk<T, kFixed>& walk, T* moments) {
+__device__ __forceinline__ T walk_back(const BlendBackwardArgs<T>& b, const Geometry<T>& g, const T* values,
+                                       int64_t image, int32_t gaussian, const Pixel& pixel, T lowest,
+                                       BackwardWalk<T, kFixed>& walk, T* moments) {
   const BlendArgs<T>& a = b.forward;
   const Shade<T> shade = shade_at(g, T(pixel.x) + T(0.5), T(pixel.y) + T(0.5), a.alpha_max, lowest);
   if (!shade.blends) return T(0);
@@ -187,7 +193,8 @@ __device__ __forceinline__ T walk_back(const BlendBackwardArgs<T>& b, const Geom
       light += b.grad_color[pixel.at * a.n_channels + c] * value_at(a, image, gaussian, c);
   }
   const T weight = walk.transmittance * shade.alpha;
-  const T g_of_q = shade.clamped ? T(0) : -shade.alpha * alpha_gradient(walk.transmittance, light, walk.behind, inverse);
+  const T g_of_q =
+      shade.clamped ? T(0) : -shade.alpha * alpha_gradient(walk.transmittance, light, walk.behind, inverse);
   walk.behind += weight * light;
   moments[kSum] = g_of_q;
   moments[kSumU] = g_of_q * shade.u, moments[kSumV] = g_of_q * shade.v;
@@ -197,14 +204,15 @@ __device__ __forceinline__ T walk_back(const BlendBackwardArgs<T>& b, const Geom
 }
 
 template <typename T, int kFixed>
-__device__ __forceinline__ BackwardWalk<T, kFixed> start_walk(const BlendBackwardArgs<T>& b, const Pixel& pixel, int64_t chunk,
-                                                              int32_t end_of_chunk) {
+__device__ __forceinline__ BackwardWalk<T, kFixed> start_walk(const BlendBackwardArgs<T>& b, const Pixel& pixel,
+                                                              int64_t chunk, int32_t end_of_chunk) {
   const BlendArgs<T>& a = b.forward;
   BackwardWalk<T, kFixed> walk{};
   walk.last = pixel.inside ? a.last[pixel.at] : 0;
   if (!pixel.inside) return walk;
   // At the end of the chunk, or where the pixel stopped in it.
-  walk.transmittance = walk.last <= end_of_chunk ? a.transmittance[pixel.at] : *state_of(a, chunk + 1, a.n_channels + 1);
+  walk.transmittance =
+      walk.last <= end_of_chunk ? a.transmittance[pixel.at] : *state_of(a, chunk + 1, a.n_channels + 1);
   walk.behind = b.behind[chunk * kThreads + threadIdx.x];
   walk.grad_depth = gradient_of(b, pixel).depth;
   if constexpr (kFixed != 0)
@@ -242,7 +250,8 @@ __global__ void __launch_bounds__(kThreads) blend_backward_kernel(const BlendBac
     for (int k = end - 1; k >= begin; --k) {
       T moments[kMoments] = {T(0), T(0), T(0), T(0), T(0), T(0)}, weight = 0;
       if (start + k < walk.last)
-        weight = walk_back<T, kFixed>(b, geometry[k], values[kFixed ? k : 0], image, entries[k].gaussian, pixel, lowest, walk, moments);
+        weight = walk_back<T, kFixed>(b, geometry[k], values[kFixed ? k : 0], image, entries[k].gaussian, pixel, lowest,
+                                      walk, moments);
       T* out = sums + ((k - begin) * kWarps + warp) * width;
       const bool any = __any_sync(kAll, weight != T(0));
       for (int i = 0; i < width; ++i) {
@@ -269,10 +278,12 @@ __global__ void __launch_bounds__(kThreads) blend_backward_kernel(const BlendBac
 constexpr int kPerGaussian = 16;  // threads that add up the slots of a Gaussian, a value or some each
 
 template <typename T>
-__device__ __forceinline__ void write_geometry_gradient(const BlendBackwardArgs<T>& b, int64_t at, bool seen, const T* moments) {
+__device__ __forceinline__ void write_geometry_gradient(const BlendBackwardArgs<T>& b, int64_t at, bool seen,
+                                                        const T* moments) {
   const BlendArgs<T>& a = b.forward;
   T mean[2] = {T(0), T(0)}, conic[3] = {T(0), T(0), T(0)}, opacity = 0;
-  if (seen) geometry_gradient(geometry_of(a.geometry + at * kGeometry), a.splats.opacities[at], moments, mean, conic, &opacity);
+  if (seen)
+    geometry_gradient(geometry_of(a.geometry + at * kGeometry), a.splats.opacities[at], moments, mean, conic, &opacity);
   b.grad_means_2d[2 * at] = mean[0], b.grad_means_2d[2 * at + 1] = mean[1];
   for (int k = 0; k < 3; ++k) b.grad_conics[3 * at + k] = conic[k];
   b.grad_opacities[at] = opacity;
@@ -352,7 +363,8 @@ void launch_backward(const BlendBackwardArgs<T>& b, [[maybe_unused]] cudaStream_
   if (per_entry > kRoom) throw std::runtime_error("blend_gaussians: too many channels for the gradient on CUDA");
   const int batch = int(kRoom / per_entry < 16 ? kRoom / per_entry : 16);
   if (b.forward.n_chunks)
-    A3D_LAUNCH((blend_backward_kernel<T, kFixed>), dim3(unsigned(b.forward.n_chunks)), kThreads, batch * per_entry, stream, b, batch);
+    A3D_LAUNCH((blend_backward_kernel<T, kFixed>), dim3(unsigned(b.forward.n_chunks)), kThreads, batch * per_entry,
+               stream, b, batch);
 }
 }  // namespace
 
@@ -383,7 +395,8 @@ void blend_backward_cuda(const BlendBackwardArgs<T>& b, void* stream_pointer) {
     else launch_backward<0>(b, stream);
     if (a.background) A3D_LAUNCH(background_tile_kernel<T>, grid, kThreads, 0, stream, b);
   }
-  if (a.background && a.n_channels) A3D_LAUNCH(background_kernel<T>, dim3(unsigned(a.n_channels)), kThreads, 0, stream, b);
+  if (a.background && a.n_channels)
+    A3D_LAUNCH(background_kernel<T>, dim3(unsigned(a.n_channels)), kThreads, 0, stream, b);
   const int64_t threads = a.splats.n * kPerGaussian;
   if (threads) A3D_LAUNCH(gather_kernel<T>, blocks_for(threads, kThreads), kThreads, 0, stream, b);
 }

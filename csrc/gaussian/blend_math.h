@@ -1,10 +1,10 @@
 #pragma once
-// One Gaussian at one pixel, front to back:  alpha = min(alpha_max, opacity * exp(-q)),  weight = alpha * transmittance,
-// transmittance *= 1 - alpha;  it is left out where alpha < alpha_min, and the pixel stops before the Gaussian that would
-// take its transmittance to stop_transmittance or below.
-// q = (dx, dy) conic (dx, dy)^T / 2 is evaluated as a sum of squares, by the Cholesky factor of the conic: never negative,
-// and precise along a needle. Factors sqrt(log2(e) / 2) and log2(opacity) turn the exponential into exp2(level - u^2 - v^2).
-// T is float, double or a vector of lanes.
+// One Gaussian at one pixel, front to back:
+//   alpha = min(alpha_max, opacity * exp(-q)),  weight = alpha * transmittance,  transmittance *= 1 - alpha
+// It is left out where alpha < alpha_min, and the pixel stops before the Gaussian that would take its transmittance to
+// stop_transmittance or below. q = (dx, dy) conic (dx, dy)^T / 2 is evaluated as a sum of squares, by the Cholesky
+// factor of the conic: never negative, and precise along a needle. Factors sqrt(log2(e) / 2) and log2(opacity) turn the
+// exponential into exp2(level - u^2 - v^2). T is float, double or a vector of lanes.
 #include <cmath>
 #include "../common/macros.h"
 #include "gaussian.h"
@@ -20,7 +20,10 @@ struct Geometry {
   T widest;         // dy of its rightmost point; the leftmost is opposite
 };
 constexpr int64_t kGeometry = 8;
-template <typename T> A3D_FN const Geometry<T>& geometry_of(const T* row) { return *reinterpret_cast<const Geometry<T>*>(row); }
+template <typename T>
+A3D_FN const Geometry<T>& geometry_of(const T* row) {
+  return *reinterpret_cast<const Geometry<T>*>(row);
+}
 
 // What a slot adds to the gradient: moments of g = dL/dq over the pixels, then the gradients of colour and depth.
 enum Moment { kSum, kSumU, kSumV, kSumUU, kSumUV, kSumVV, kMoments };
@@ -29,7 +32,9 @@ A3D_FN constexpr int64_t partial_stride(int64_t n_channels) { return (kMoments +
 constexpr double kHalfLog2E = 0.72134752044448170;
 
 A3D_FN double exact_determinant(double a, double b, double c) { return a * c - b * b; }
-A3D_FN float exact_determinant(float a, float b, float c) { return float(double(a) * double(c) - double(b) * double(b)); }
+A3D_FN float exact_determinant(float a, float b, float c) {
+  return float(double(a) * double(c) - double(b) * double(b));
+}
 
 // One projected Gaussian, as the caller gives it.
 template <typename T> struct Splat { T mean_x, mean_y, conic[3], opacity, depth, radius_x, radius_y; };
@@ -56,8 +61,8 @@ A3D_FN Geometry<T> make_geometry(const Splat<T>& s, S alpha_min, S lowest) {
   g.reach_y = reach / g.l22;
   g.widest = -g.l21 * g.reach_y / sqrt(g.l21 * g.l21 + g.l22 * g.l22);
   const T all = s.mean_x + s.mean_y + s.depth + g.l11 + g.l21 + g.l22 + g.level + g.reach_y + g.widest;
-  const auto drawn = (s.radius_x > zero) & (s.radius_y > zero) & (a > zero) & (det > zero) & (s.opacity >= T(alpha_min)) &
-                     (all - all == zero);
+  const auto drawn = (s.radius_x > zero) & (s.radius_y > zero) & (a > zero) & (det > zero) &
+                     (s.opacity >= T(alpha_min)) & (all - all == zero);
   g.reach_y = select(drawn, g.reach_y, zero);
   return g;
 }
@@ -76,7 +81,8 @@ A3D_FN T alpha_gradient(T transmittance, T light, T behind, T inverse_passed) {
 // Gradients of centre, conic and opacity from the moments. dq/dmean = -(l11 u, l21 u + l22 v) in natural units, and the
 // conic has the moments of dx dx, dx dy and dy dy, where dy = v / l22 and dx = (u - l21 dy) / l11.
 template <typename T>
-A3D_FN void geometry_gradient(const Geometry<T>& g, T opacity, const T* moments, T* grad_mean, T* grad_conic, T* grad_opacity) {
+A3D_FN void geometry_gradient(const Geometry<T>& g, T opacity, const T* moments, T* grad_mean, T* grad_conic,
+                              T* grad_opacity) {
   const T natural = T(1 / kHalfLog2E), i1 = 1 / g.l11, i2 = 1 / g.l22, slant = g.l21 * i2;
   grad_mean[0] = -natural * g.l11 * moments[kSumU];
   grad_mean[1] = -natural * (g.l21 * moments[kSumU] + g.l22 * moments[kSumV]);
@@ -104,7 +110,8 @@ struct PixelGradient {
 };
 
 template <typename T>
-A3D_FN PixelGradient<T> pixel_gradient(T transmittance, T alpha, T depth, T grad_alpha, T grad_depth, T background_light) {
+A3D_FN PixelGradient<T> pixel_gradient(T transmittance, T alpha, T depth, T grad_alpha, T grad_depth,
+                                       T background_light) {
   const T grad_sum = select(alpha > T(0), grad_depth / alpha, T(0));
   return {transmittance * (background_light - (grad_alpha - grad_sum * depth)), grad_sum};
 }

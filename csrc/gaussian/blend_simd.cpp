@@ -28,7 +28,8 @@ struct Planes {  // each of kPixels
 };
 A3D_LANE Planes planes_in(float* scratch, int n_values) {
   float* at = reinterpret_cast<float*>((reinterpret_cast<uintptr_t>(scratch) + 63) & ~uintptr_t(63));
-  return {at, at + kPixels, at + 3 * kPixels, reinterpret_cast<int32_t*>(at + 2 * kPixels), at + (3 + n_values) * kPixels};
+  return {at, at + kPixels, at + 3 * kPixels, reinterpret_cast<int32_t*>(at + 2 * kPixels),
+          at + (3 + n_values) * kPixels};
 }
 
 // Numbers of the whole call, as lanes.
@@ -148,12 +149,12 @@ A3D_LANE void copy_run(const T* from, T* to, int n) {
 }
 
 // --- forward ---------------------------------------------------------------------------------------------------------
-// A pixel that has stopped keeps its transmittance with a minus sign. There is no branch on that: when a pixel stops can
-// not be predicted.
-// kFixed: colours and depth, or 0 for any number of them. kKeep: whether there will be a gradient.
+// A pixel that has stopped keeps its transmittance with a minus sign. There is no branch on that: when a pixel stops
+// can not be predicted. kFixed: colours and depth, or 0 for any number of them. kKeep: whether there will be a
+// gradient.
 template <int kFixed, bool kKeep>
-A3D_LANE void blend_block(const Limits& limits, const Values<kFixed>& values, const Planes& p, int n_values, const Ellipse& ellipse,
-                          int block, int part, int32_t position) {
+A3D_LANE void blend_block(const Limits& limits, const Values<kFixed>& values, const Planes& p, int n_values,
+                          const Ellipse& ellipse, int block, int part, int32_t position) {
   const int at = block * kBlockPixels + part * kLanes;
   const Float exponent = exponent_at(ellipse.level, ellipse.u_in(block, part), ellipse.v_in(block, part));
   const Float before = load(p.transmittance + at);
@@ -259,7 +260,8 @@ A3D_LANE void blend_tile_of(const BlendArgs<float>& a, const TileWork& work, flo
 // --- backward --------------------------------------------------------------------------------------------------------
 template <int kFixed>
 A3D_LANE void blend_block_backward(const Limits& limits, const Values<kFixed>& values, const Planes& p, int n_values,
-                                   const Ellipse& ellipse, int block, int part, int32_t position, Float* moments, Float* sums) {
+                                   const Ellipse& ellipse, int block, int part, int32_t position, Float* moments,
+                                   Float* sums) {
   const int at = block * kBlockPixels + part * kLanes;
   const Float u = ellipse.u_in(block, part), v = ellipse.v_in(block, part), exponent = exponent_at(ellipse.level, u, v);
   const Mask m = (exponent >= limits.lowest_exponent) & (Int(position) < load(p.last + at));
@@ -286,7 +288,8 @@ A3D_LANE void blend_block_backward(const Limits& limits, const Values<kFixed>& v
   moments[kSumVV] = fma(gv, v, moments[kSumVV]);
 }
 
-// Gradients of the tile's pixels as planes, and the most entries that any pixel of each block saw. Returns the most of all.
+// Gradients of the tile's pixels as planes, and the most entries that any pixel of each block saw. Returns the most of
+// all.
 template <int kFixed>
 A3D_LANE int start_tile_backward(const BlendBackwardArgs<float>& b, const TileWork& work, const Planes& p, int n_values,
                                  int32_t* block_last) {
@@ -316,14 +319,15 @@ A3D_LANE int start_tile_backward(const BlendBackwardArgs<float>& b, const TileWo
     Float light(0.0f);
     for (int c = 0; c < channels && a.background; ++c)
       light = fma(load(p.values + c * kPixels + i), Float(a.background[c]), light);
-    const PixelGradient<Float> own = pixel_gradient(transmittance, load(alphas + i), load(depths + i), load(p.behind + i),
-                                                    load(grad_depth + i), light);
+    const PixelGradient<Float> own = pixel_gradient(transmittance, load(alphas + i), load(depths + i),
+                                                    load(p.behind + i), load(grad_depth + i), light);
     store(p.behind + i, own.behind);
     store(grad_depth + i, own.depth);
   }
   for (int c = 0; c < channels && a.background; ++c) {
     Float sum(0.0f);
-    for (int i = 0; i < kPixels; i += kLanes) sum = fma(load(p.transmittance + i), load(p.values + c * kPixels + i), sum);
+    for (int i = 0; i < kPixels; i += kLanes)
+      sum = fma(load(p.transmittance + i), load(p.values + c * kPixels + i), sum);
     b.background_partials[work.tile * channels + c] = reduce_add(sum);
   }
   int most = 0;
@@ -351,7 +355,8 @@ A3D_LANE void blend_tile_backward_of(const BlendBackwardArgs<float>& b, const Ti
     find_blocks(a, work, first, int(end - first), blocks);
     fetch(a, work, first - kBatch > work.first ? first - kBatch : work.first, first);
     uint32_t open = 0;  // blocks with a pixel that saw any of these entries
-    for (int block = 0; block < kAcross * kAcross; ++block) open |= block_last[block] > first - work.first ? 1u << block : 0u;
+    for (int block = 0; block < kAcross * kAcross; ++block)
+      open |= block_last[block] > first - work.first ? 1u << block : 0u;
     for (int64_t k = end - 1; k >= first; --k) {
       const Source source(a, work, k);
       const int32_t position = int32_t(k - work.first);
@@ -363,7 +368,8 @@ A3D_LANE void blend_tile_backward_of(const BlendBackwardArgs<float>& b, const Ti
       for (int c = 0; c < n_values; ++c) sums[c] = Float(0.0f);
       for (uint32_t touched = uint32_t(blocks[k - first]) & open; touched; touched &= touched - 1)
         for (int part = 0; part < kParts; ++part)
-          blend_block_backward<kFixed>(limits, values, p, n_values, ellipse, __builtin_ctz(touched), part, position, totals, sums);
+          blend_block_backward<kFixed>(limits, values, p, n_values, ellipse, __builtin_ctz(touched), part, position,
+                                       totals, sums);
       sums_of_16(totals, out);
       for (int c = 0; !kFixed && c < n_values; ++c) out[kMoments + c] = reduce_add(sums[c]);
     }

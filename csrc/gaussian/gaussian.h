@@ -70,15 +70,17 @@ struct BlendArgs {
   // What the gradient needs; null where none is wanted:
   T* transmittance;           // (B, H, W): what is left of the light behind
   int32_t* last;              // (B, H, W): entries of its tile before the one at which the pixel stopped
-  T* state;                   // CUDA: (n_chunks, C + 2, kTile * kTile): of each chunk what it adds to every value of every
+  T* state;  // CUDA: (n_chunks, C + 2, kTile * kTile): of each chunk what it adds to every value of every
   int64_t n_chunks;           // pixel of its tile, and the transmittance at its start
 };
 
-// CUDA walks the list of a tile in chunks of as many entries as a block has threads. Those of a tile have the numbers from
-// chunk_base on; a few numbers stay unused.
+// CUDA walks the list of a tile in chunks of as many entries as a block has threads. Those of a tile have the numbers
+// from chunk_base on; a few numbers stay unused.
 constexpr int kChunkEntries = kTile * kTile;
 A3D_FN int64_t chunk_base(const int64_t* tile_first, int64_t tile) { return tile_first[tile] / kChunkEntries + tile; }
-inline int64_t chunk_count(int64_t n_intersections, int64_t n_tiles) { return n_intersections / kChunkEntries + n_tiles; }
+inline int64_t chunk_count(int64_t n_intersections, int64_t n_tiles) {
+  return n_intersections / kChunkEntries + n_tiles;
+}
 
 template <typename T>
 struct BlendBackwardArgs {

@@ -30,7 +30,8 @@ void harmonics_cuda(const HarmonicsArgs<T>& a, void* stream) {
 template <typename T>
 void harmonics_backward_cuda(const HarmonicsBackwardArgs<T>& b, void* stream) {
   if (!b.forward.n) return;
-  A3D_LAUNCH(harmonics_backward_kernel<T>, blocks_for(b.forward.n, kThreads), kThreads, 0, static_cast<cudaStream_t>(stream), b);
+  A3D_LAUNCH(harmonics_backward_kernel<T>, blocks_for(b.forward.n, kThreads), kThreads, 0,
+             static_cast<cudaStream_t>(stream), b);
 }
 
 template void harmonics_cuda(const HarmonicsArgs<float>&, void*);

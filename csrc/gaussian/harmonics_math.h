@@ -1,6 +1,7 @@
 #pragma once
-// Colours that depend on the direction of view: real spherical harmonics to degree 3 as polynomials of a unit direction, in
-// the order and with the signs of published splats. The constants are square roots of rational multiples of 1 / pi.
+// Colours that depend on the direction of view: real spherical harmonics to degree 3 as polynomials of a unit
+// direction, in the order and with the signs of published splats. The constants are square roots of rational multiples
+// of 1 / pi.
 #include "../common/macros.h"
 #include "gaussian.h"
 
@@ -40,11 +41,12 @@ A3D_FN void harmonics_backward(T x, T y, T z, int degree, const T* g, T* grad) {
   if (degree < 3) return;
   const T d = T(0.5900435899266435), e = T(2.890611442640554), f = T(0.4570457994644658), h = T(0.3731763325901154),
           i = T(1.445305721320277);
-  grad[0] += -6 * d * xy * g[9] + e * yz * g[10] + 2 * f * xy * g[11] - 6 * h * xz * g[12] - f * (4 * zz - 3 * xx - yy) * g[13] +
-             2 * i * xz * g[14] - 3 * d * (xx - yy) * g[15];
+  grad[0] += -6 * d * xy * g[9] + e * yz * g[10] + 2 * f * xy * g[11] - 6 * h * xz * g[12] -
+             f * (4 * zz - 3 * xx - yy) * g[13] + 2 * i * xz * g[14] - 3 * d * (xx - yy) * g[15];
   grad[1] += -3 * d * (xx - yy) * g[9] + e * xz * g[10] - f * (4 * zz - xx - 3 * yy) * g[11] - 6 * h * yz * g[12] +
              2 * f * xy * g[13] - 2 * i * yz * g[14] + 6 * d * xy * g[15];
-  grad[2] += e * xy * g[10] - 8 * f * (yz * g[11] + xz * g[13]) + 3 * h * (2 * zz - xx - yy) * g[12] + i * (xx - yy) * g[14];
+  grad[2] +=
+      e * xy * g[10] - 8 * f * (yz * g[11] + xz * g[13]) + 3 * h * (2 * zz - xx - yy) * g[12] + i * (xx - yy) * g[14];
 }
 
 // The colour of one Gaussian in one image before it is clamped at 0, and its harmonics.

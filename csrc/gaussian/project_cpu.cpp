@@ -31,7 +31,8 @@ void project_backward_cpu(const ProjectBackwardArgs<T>& a) {
       std::fill(a.grad_quats + 4 * begin, a.grad_quats + 4 * end, T(0));
       std::fill(a.grad_scales + 3 * begin, a.grad_scales + 3 * end, T(0));
       std::fill(a.grad_opacities + begin, a.grad_opacities + end, T(0));
-      for (int64_t image = 0; image < a.forward.n_images; ++image) A3D_DISPATCH(project_backward_lanes)(a, image, begin, end);
+      for (int64_t image = 0; image < a.forward.n_images; ++image)
+        A3D_DISPATCH(project_backward_lanes)(a, image, begin, end);
     } else {
       for (int64_t i = begin; i < end; ++i) project_backward_one(a, i);
     }

@@ -153,8 +153,9 @@ A3D_FN Projected<T> outputs_of(const View<S>& v, const Gaussian<T>& g, const Pro
                                p.inverse_norm + g.quat[0] + g.quat[1] + g.quat[2] + g.quat[3]);
   const auto in_depth = (p.z > T(v.nearest)) & (p.z < T(v.farthest));
   const T limit = T(S(kAbsurd)), zero(0);
-  const auto drawable = is_finite(o.mean_x + o.mean_y + o.conic[0] + o.conic[1] + o.conic[2] + o.radius_x + o.radius_y) &
-                        (o.radius_x < limit) & (o.radius_y < limit) & (o.conic[0] > zero) & (o.conic[2] > zero);
+  const auto drawable =
+      is_finite(o.mean_x + o.mean_y + o.conic[0] + o.conic[1] + o.conic[2] + o.radius_x + o.radius_y) &
+      (o.radius_x < limit) & (o.radius_y < limit) & (o.conic[0] > zero) & (o.conic[2] > zero);
   const auto shows = in_depth & (o.opacity >= T(v.alpha_min)) & (o.mean_x + o.radius_x > zero) &
                      (o.mean_x - o.radius_x < T(v.width)) & (o.mean_y + o.radius_y > zero) &
                      (o.mean_y - o.radius_y < T(v.height));
@@ -180,7 +181,8 @@ template <typename T, typename S>
 A3D_FN void covariance_backward(const View<S>& v, const Projection<T>& p, const Projected<T>& out, T grad_kept,
                                 Vec3<T>& grad_m0, Vec3<T>& grad_m1) {
   const T inverse = p.inverse_determinant, two(2);
-  T grad_determinant = -(out.conic[0] * p.cov_yy - out.conic[1] * p.cov_xy + out.conic[2] * p.cov_xx) * inverse * inverse;
+  T grad_determinant =
+      -(out.conic[0] * p.cov_yy - out.conic[1] * p.cov_xy + out.conic[2] * p.cov_xx) * inverse * inverse;
   T grad_undilated(0);
   if (v.antialiased) {
     const T grad_ratio = select(p.kept > T(0), grad_kept / (two * max(p.kept, T(S(1e-6)))), T(0));
@@ -191,8 +193,10 @@ A3D_FN void covariance_backward(const View<S>& v, const Projection<T>& p, const 
   const T grad_squared0 = two * (out.conic[2] * inverse + T(v.dilation) * grad_determinant);
   const T grad_squared1 = two * (out.conic[0] * inverse + T(v.dilation) * grad_determinant);
   const T grad_xy = -out.conic[1] * inverse;
-  grad_m0 = sum(sum(scaled(p.m0, grad_squared0), scaled(p.m1, grad_xy)), scaled(cross(p.m1, p.normal), two * grad_undilated));
-  grad_m1 = sum(sum(scaled(p.m1, grad_squared1), scaled(p.m0, grad_xy)), scaled(cross(p.normal, p.m0), two * grad_undilated));
+  grad_m0 =
+      sum(sum(scaled(p.m0, grad_squared0), scaled(p.m1, grad_xy)), scaled(cross(p.m1, p.normal), two * grad_undilated));
+  grad_m1 =
+      sum(sum(scaled(p.m1, grad_squared1), scaled(p.m0, grad_xy)), scaled(cross(p.normal, p.m0), two * grad_undilated));
 }
 
 // `out` holds the gradients of the outputs; those of the radii are not looked at.
@@ -205,10 +209,12 @@ A3D_FN GaussianGradient<T> project_backward(const View<S>& v, const Gaussian<T>&
   covariance_backward(v, p, out, out.opacity * g.opacity, grad_m0, grad_m1);
   grad.scale = sum(product(grad_m0, p.along0), product(grad_m1, p.along1));
   const Vec3<T> s0 = product(grad_m0, g.scale), s1 = product(grad_m1, g.scale);
-  const Vec3<T> grad_column[3] = {sum(scaled(p.j0, s0.x), scaled(p.j1, s1.x)), sum(scaled(p.j0, s0.y), scaled(p.j1, s1.y)),
+  const Vec3<T> grad_column[3] = {sum(scaled(p.j0, s0.x), scaled(p.j1, s1.x)),
+                                  sum(scaled(p.j0, s0.y), scaled(p.j1, s1.y)),
                                   sum(scaled(p.j0, s0.z), scaled(p.j1, s1.z))};
   rotation_backward(p.quat, grad_column, grad.quat);
-  const T radial = grad.quat[0] * p.quat[0] + grad.quat[1] * p.quat[1] + grad.quat[2] * p.quat[2] + grad.quat[3] * p.quat[3];
+  const T radial =
+      grad.quat[0] * p.quat[0] + grad.quat[1] * p.quat[1] + grad.quat[2] * p.quat[2] + grad.quat[3] * p.quat[3];
   for (int i = 0; i < 4; ++i)
     if (v.normalize_quats) grad.quat[i] = (grad.quat[i] - p.quat[i] * radial) * p.inverse_norm;
 
@@ -216,7 +222,8 @@ A3D_FN GaussianGradient<T> project_backward(const View<S>& v, const Gaussian<T>&
   const Vec3<T> grad_j1 = sum(sum(scaled(p.column[0], s1.x), scaled(p.column[1], s1.y)), scaled(p.column[2], s1.z));
   const Vec3<T> r0{T(v.row[0].x), T(v.row[0].y), T(v.row[0].z)}, r1{T(v.row[1].x), T(v.row[1].y), T(v.row[1].z)},
       r2{T(v.row[2].x), T(v.row[2].y), T(v.row[2].z)};
-  const T grad_j00 = dot(grad_j0, r0), grad_j02 = dot(grad_j0, r2), grad_j11 = dot(grad_j1, r1), grad_j12 = dot(grad_j1, r2);
+  const T grad_j00 = dot(grad_j0, r0), grad_j02 = dot(grad_j0, r2), grad_j11 = dot(grad_j1, r1),
+          grad_j12 = dot(grad_j1, r2);
   const T raw_x = p.x * p.inverse_z, raw_y = p.y * p.inverse_z, zero(0);
   const T grad_x = out.mean_x * p.j00 - select(raw_x == p.ratio_x, grad_j02 * p.j00 * p.inverse_z, zero);
   const T grad_y = out.mean_y * p.j11 - select(raw_y == p.ratio_y, grad_j12 * p.j11 * p.inverse_z, zero);

@@ -1,5 +1,5 @@
-// Lanes: Gaussians. Grouping starts at the first one of a range, and lanes do not depend on each other: any split of the
-// Gaussians among threads gives the same bits.
+// Lanes: Gaussians. Grouping starts at the first one of a range, and lanes do not depend on each other: any split of
+// the Gaussians among threads gives the same bits.
 #include "../common/simd.h"
 #include "../common/simd_math.h"
 #include "project_math.h"

@@ -13,13 +13,15 @@ using torch::stable::Tensor;
 // The messages a user reads come from asset3d/ops/gaussian.py; these only keep memory safe.
 template <typename T>
 const T* input(const char* name, const Tensor& t, const Tensor& like, int64_t n) {
-  STD_TORCH_CHECK(t.is_contiguous() && t.numel() == n && t.scalar_type() == like.scalar_type() && t.device() == like.device(),
-                  name, " must be contiguous, with ", n, " values, of the dtype and on the device of the first argument");
+  STD_TORCH_CHECK(
+      t.is_contiguous() && t.numel() == n && t.scalar_type() == like.scalar_type() && t.device() == like.device(), name,
+      " must be contiguous, with ", n, " values, of the dtype and on the device of the first argument");
   return t.const_data_ptr<T>();
 }
 
 inline ImageSize image_size(int64_t height, int64_t width) {
-  STD_TORCH_CHECK(height >= 1 && width >= 1 && height <= (1 << 20) && width <= (1 << 20), "a side of the image must be in 1..2^20");
+  STD_TORCH_CHECK(height >= 1 && width >= 1 && height <= (1 << 20) && width <= (1 << 20),
+                  "a side of the image must be in 1..2^20");
   const ImageSize size{int32_t(width), int32_t(height)};
   STD_TORCH_CHECK(size.tiles() < (int64_t(1) << 31), "the image has too many tiles");
   return size;

@@ -16,16 +16,22 @@ struct Lists { Tensor geometry, entries, tile_first, slot_first; };
 
 Lists new_lists(const Tensor& means_2d, ImageSize size) {
   const int64_t b = means_2d.size(0), n = means_2d.size(1);
-  return {new_empty(means_2d, {b, n, kGeometry}), Tensor(), new_empty(means_2d, {b * size.tiles() + 1}, ScalarType::Long),
+  return {new_empty(means_2d, {b, n, kGeometry}), Tensor(),
+          new_empty(means_2d, {b * size.tiles() + 1}, ScalarType::Long),
           new_empty(means_2d, {b * n + 1}, ScalarType::Long)};
 }
 
 void check_budget(int64_t total, int64_t budget, int64_t largest, int64_t at, int64_t n) {
   const int64_t limit = budget < (int64_t(1) << 31) - 1 ? budget : (int64_t(1) << 31) - 1;
   const int64_t bytes = total * int64_t(sizeof(Entry));
-  STD_TORCH_CHECK(total <= limit, "blend_gaussians: ", total, " intersections of Gaussians and tiles exceed "
-                  "`max_intersections` = ", limit, " (they take about ", bytes, " bytes, the gradient at least 8 times that); the largest is "
-                  "Gaussian ", n ? at % n : 0, " of image ", n ? at / n : 0, " with ", largest, " tiles: prune or shrink such "
+  STD_TORCH_CHECK(total <= limit, "blend_gaussians: ", total,
+                  " intersections of Gaussians and tiles exceed "
+                  "`max_intersections` = ",
+                  limit, " (they take about ", bytes,
+                  " bytes, the gradient at least 8 times that); the largest is "
+                  "Gaussian ",
+                  n ? at % n : 0, " of image ", n ? at / n : 0, " with ", largest,
+                  " tiles: prune or shrink such "
                   "Gaussians, render fewer images at once, or raise the limit");
 }
 
@@ -89,7 +95,8 @@ Lists tiles_on_device(const Tensor& means_2d, const Tensor& depths, const Splats
   order_counts_cuda(args, stream);
   const Tensor ordered_first = cumulative_sum(ordered_counts);
   args.ordered_first = ordered_first.const_data_ptr<int64_t>();
-  Tensor tiles = new_empty(means_2d, {total}, ScalarType::Int), listed = new_empty(means_2d, {total, 2}, ScalarType::Int);
+  Tensor tiles = new_empty(means_2d, {total}, ScalarType::Int),
+         listed = new_empty(means_2d, {total, 2}, ScalarType::Int);
   lists.entries = new_empty(means_2d, {total, 2}, ScalarType::Int);
   args.tiles = tiles.mutable_data_ptr<int32_t>();
   args.listed = reinterpret_cast<Entry*>(listed.mutable_data_ptr<int32_t>());

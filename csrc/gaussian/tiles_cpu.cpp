@@ -1,6 +1,6 @@
-// A counting sort into tiles that keeps the order of the Gaussians, then a stable sort by depth of each tile's list, which
-// fits a cache: the two need as many passes over memory as one sort of all by depth, and no thread waits for another in
-// between. Every position is a sum of counts, so the lists are the same for any number of threads.
+// A counting sort into tiles that keeps the order of the Gaussians, then a stable sort by depth of each tile's list,
+// which fits a cache: the two need as many passes over memory as one sort of all by depth, and no thread waits for
+// another in between. Every position is a sum of counts, so the lists are the same for any number of threads.
 #include "tiles_cpu.h"
 
 #include <algorithm>
@@ -39,7 +39,8 @@ class TileSorter {
   template <typename T>
   void sort(const Listed<T>* listed, int64_t n, Entry* entries) {
     if constexpr (std::is_same_v<T, float>) {
-      if (n <= int64_t(UINT32_MAX) && std::all_of(listed, listed + n, [](const Listed<T>& one) { return one.depth > 0; })) {
+      if (n <= int64_t(UINT32_MAX) &&
+          std::all_of(listed, listed + n, [](const Listed<T>& one) { return one.depth > 0; })) {
         radix_sort(listed, n);
         for (int64_t i = 0; i < n; ++i) entries[i] = listed[uint32_t(keys_[i])].entry;
         return;
@@ -47,7 +48,8 @@ class TileSorter {
     }
     std::vector<int64_t> order(n);
     std::iota(order.begin(), order.end(), int64_t(0));
-    std::stable_sort(order.begin(), order.end(), [&](int64_t a, int64_t b) { return listed[a].depth < listed[b].depth; });
+    std::stable_sort(order.begin(), order.end(),
+                     [&](int64_t a, int64_t b) { return listed[a].depth < listed[b].depth; });
     for (int64_t i = 0; i < n; ++i) entries[i] = listed[order[i]].entry;
   }
 
@@ -83,7 +85,8 @@ TileLists<T>::TileLists(const Splats<T>& splats, int64_t budget, T* geometry)
   parallel_for(0, int64_t(chunks_.size()), 1, [&](int64_t first, int64_t last) {
     for (int64_t c = first; c < last; ++c) {
       const int64_t image = c / chunks_per_image_, begin = c % chunks_per_image_ * kChunk;
-      scan(chunks_[c], image * splats_.n + begin, image * splats_.n + std::min(begin + kChunk, splats_.n), budget - kept);
+      scan(chunks_[c], image * splats_.n + begin, image * splats_.n + std::min(begin + kChunk, splats_.n),
+           budget - kept);
       kept += chunks_[c].total;
     }
   });
@@ -130,11 +133,13 @@ void TileLists<T>::scan(Chunk& chunk, int64_t begin, int64_t end, int64_t limit)
           add_any(first + i, geometry_of(geometry_ + (first + i) * kGeometry));
           continue;
         }
-        const int64_t count = spans.last[0][i] - spans.first[0][i] + 1 + (rows == 2 ? spans.last[1][i] - spans.first[1][i] + 1 : 0);
+        const int64_t count =
+            spans.last[0][i] - spans.first[0][i] + 1 + (rows == 2 ? spans.last[1][i] - spans.first[1][i] + 1 : 0);
         if (!add(chunk, first + i, first_gaussian + int32_t(first + i - begin), count, limit)) continue;
         int32_t* out = chunk.room_for(count);
         for (int k = 0; k < rows; ++k)
-          for (int32_t x = spans.first[k][i]; x <= spans.last[k][i]; ++x) *out++ = (spans.row[i] + k) * size.tiles_x() + x;
+          for (int32_t x = spans.first[k][i]; x <= spans.last[k][i]; ++x)
+            *out++ = (spans.row[i] + k) * size.tiles_x() + x;
         chunk.kept += count;
       }
     }
@@ -155,13 +160,14 @@ void write_chunk(const Chunk& chunk, int64_t first, int64_t last, int64_t* slots
   const int32_t* tile = chunk.tiles.data();
   for (const auto& seen : chunk.seen) {
     while (first <= seen.gaussian) slots[first++] = slot;
-    for (int32_t k = 0; k < seen.count; ++k, ++slot) listed[places[*tile++]++] = {seen.depth, {seen.gaussian, int32_t(slot)}};
+    for (int32_t k = 0; k < seen.count; ++k, ++slot)
+      listed[places[*tile++]++] = {seen.depth, {seen.gaussian, int32_t(slot)}};
   }
   while (first < last) slots[first++] = slot;
 }
 
-// Threads take equal parts of each image's chunks: they count per tile, the counts are added up tile by tile and part by
-// part, and each part then fills the places that are its own.
+// Threads take equal parts of each image's chunks: they count per tile, the counts are added up tile by tile and part
+// by part, and each part then fills the places that are its own.
 template <typename T>
 void TileLists<T>::write(int64_t* slot_first, int64_t* tile_first, Entry* entries) {
   const int64_t n_tiles = splats_.size.tiles(), n_images = splats_.n_images;
@@ -171,7 +177,8 @@ void TileLists<T>::write(int64_t* slot_first, int64_t* tile_first, Entry* entrie
   const auto for_each_chunk = [&](auto&& body) {  // body(chunk, places of its part)
     parallel_for(0, n_images * n_parts, 1, [&](int64_t first, int64_t last) {
       for (int64_t k = first; k < last; ++k)
-        for (int64_t c = chunks_per_image_ * (k % n_parts) / n_parts; c < chunks_per_image_ * (k % n_parts + 1) / n_parts; ++c)
+        for (int64_t c = chunks_per_image_ * (k % n_parts) / n_parts;
+             c < chunks_per_image_ * (k % n_parts + 1) / n_parts; ++c)
           body(k / n_parts * chunks_per_image_ + c, places.data() + k * n_tiles);
     });
   };
@@ -188,15 +195,16 @@ void TileLists<T>::write(int64_t* slot_first, int64_t* tile_first, Entry* entrie
   tile_first[n_images * n_tiles] = slot_first[n_images * splats_.n] = total;
   for_each_chunk([&](int64_t c, int64_t* next) {
     const int64_t begin = c % chunks_per_image_ * kChunk;
-    write_chunk(chunks_[c], begin, std::min(begin + kChunk, splats_.n), slot_first + c / chunks_per_image_ * splats_.n, next,
-                listed.get());
+    write_chunk(chunks_[c], begin, std::min(begin + kChunk, splats_.n), slot_first + c / chunks_per_image_ * splats_.n,
+                next, listed.get());
   });
   std::atomic<int64_t> next{0};  // lists differ in length, so tiles are handed out some at a time
   parallel_for(0, std::min<int64_t>(thread_count(), n_images * n_tiles), 1, [&](int64_t, int64_t) {
     TileSorter sorter;
     for (int64_t first; (first = next.fetch_add(16)) < n_images * n_tiles;)
       for (int64_t tile = first; tile < std::min(first + 16, n_images * n_tiles); ++tile)
-        sorter.sort(listed.get() + tile_first[tile], tile_first[tile + 1] - tile_first[tile], entries + tile_first[tile]);
+        sorter.sort(listed.get() + tile_first[tile], tile_first[tile + 1] - tile_first[tile],
+                    entries + tile_first[tile]);
   });
 }
 

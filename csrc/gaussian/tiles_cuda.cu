@@ -1,5 +1,5 @@
-// Lists of the Gaussians of each tile, CUDA schedule: one thread per Gaussian counts its tiles, and lists them in the order
-// of depth; the caller sums and sorts in between, stably, so that the order within a tile remains that of depth.
+// Lists of the Gaussians of each tile, CUDA schedule: one thread per Gaussian counts its tiles, and lists them in the
+// order of depth; the caller sums and sorts in between, stably, so that the order within a tile remains that of depth.
 #include "../common/launch.h"
 #include "tiles_math.h"
 
@@ -49,7 +49,8 @@ template <typename T>
 __global__ void __launch_bounds__(kThreads) finish_tiles_kernel(const TileArgs<T> a) {
   const int64_t i = global_thread(), n_tiles = a.splats.size.tiles() * a.splats.n_images;
   if (i > a.n_intersections) return;
-  const int64_t before = i == 0 ? -1 : a.sorted_tiles[i - 1], here = i < a.n_intersections ? a.sorted_tiles[i] : n_tiles;
+  const int64_t before = i == 0 ? -1 : a.sorted_tiles[i - 1],
+                here = i < a.n_intersections ? a.sorted_tiles[i] : n_tiles;
   for (int64_t tile = before + 1; tile <= here; ++tile) a.tile_first[tile] = i;
   if (i < a.n_intersections) a.entries[i] = a.listed[a.sorted_from[i]];
 }
@@ -68,7 +69,9 @@ void order_counts_cuda(const TileArgs<T>& a, void* stream) { launch(order_counts
 template <typename T>
 void list_tiles_cuda(const TileArgs<T>& a, void* stream) { launch(list_tiles_kernel<T>, a, n_seen(a), stream); }
 template <typename T>
-void finish_tiles_cuda(const TileArgs<T>& a, void* stream) { launch(finish_tiles_kernel<T>, a, a.n_intersections + 1, stream); }
+void finish_tiles_cuda(const TileArgs<T>& a, void* stream) {
+  launch(finish_tiles_kernel<T>, a, a.n_intersections + 1, stream);
+}
 
 #define A3D_INSTANTIATE(T)                                  \
   template void count_tiles_cuda(const TileArgs<T>&, void*);  \

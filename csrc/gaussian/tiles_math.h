@@ -1,6 +1,6 @@
 #pragma once
-// Which tiles, and which blocks of a tile, an ellipse touches. Along a row at the distance dy from its centre the ellipse
-// u^2 + v^2 = reach^2 spans
+// Which tiles, and which blocks of a tile, an ellipse touches. Along a row at the distance dy from its centre the
+// ellipse u^2 + v^2 = reach^2 spans
 //   dx in (-l21 dy -+ sqrt(reach^2 - (l22 dy)^2)) / l11,
 // and over a band of rows the ends of that span are reached at the dy nearest to those of the widest points.
 #include "blend_math.h"
@@ -43,7 +43,8 @@ A3D_FN int32_t clamp_to_int(T value, int32_t low, int32_t high) {
 // Tiles with a pixel centre in [low, high], of n pixels.
 template <typename T>
 A3D_FN TileRange tiles_between(T low, T high, int32_t n) {
-  const int32_t first = clamp_to_int(std::ceil(low - T(0.5)), 0, n), last = clamp_to_int(std::floor(high - T(0.5)), -1, n - 1);
+  const int32_t first = clamp_to_int(std::ceil(low - T(0.5)), 0, n),
+                last = clamp_to_int(std::floor(high - T(0.5)), -1, n - 1);
   return last < first ? TileRange{0, -1} : TileRange{first / kTile, last / kTile};
 }
 

@@ -14,7 +14,8 @@ A3D_LANE Splat<Float> load_splats(const Splats<float>& s, int64_t at, int n) {
   load_rows<3>(s.conics + 3 * at, n, conic);
   load_rows<2>(s.radii + 2 * at, n, radius);
   const Mask m = first_lanes(n);
-  return {mean[0], mean[1], {conic[0], conic[1], conic[2]}, load(s.opacities + at, m), load(s.depths + at, m), radius[0], radius[1]};
+  return {mean[0],   mean[1],  {conic[0], conic[1], conic[2]}, load(s.opacities + at, m), load(s.depths + at, m),
+          radius[0], radius[1]};
 }
 
 struct Range { Int first, last; };

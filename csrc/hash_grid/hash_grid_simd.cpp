@@ -49,11 +49,12 @@ A3D_LANE void store_weights_along(const Cell<Float, Int>& cell, const Float v[kD
   for (int c = 0; c < 8; ++c) store(out.at[c], weight_along(cell, c, v));
 }
 
-// --- features ----------------------------------------------------------------------------------------------------------
+// --- features --------------------------------------------------------------------------------------------------------
 
 // out (or out +=) sum over corners of weight * row, for n lanes whose outputs are `stride` values apart.
 template <int F, bool kAdd>
-A3D_LANE void sum_rows(const float* rows, const CornerInts& row, const CornerFloats& weight, int n, float* out, int stride) {
+A3D_LANE void sum_rows(const float* rows, const CornerInts& row, const CornerFloats& weight, int n, float* out,
+                       int stride) {
   for (int k = 0; k < n; ++k) {
     Row<F>* target = reinterpret_cast<Row<F>*>(out + int64_t(k) * stride);
     Row<F> sum{};
@@ -65,7 +66,8 @@ A3D_LANE void sum_rows(const float* rows, const CornerInts& row, const CornerFlo
   }
 }
 
-// Asks for the rows of some lanes ahead of use. Neighbours along x mostly share a cache line: every other corner will do.
+// Asks for the rows of some lanes ahead of use. Neighbours along x mostly share a cache line: every other corner will
+// do.
 template <int F>
 A3D_LANE void prefetch(const float* rows, const CornerInts& row) {
   A3D_UNROLL_8
@@ -132,7 +134,7 @@ void second_features_loop(const Args<float>& a, Part part) {
   }
 }
 
-// --- gradient of the points --------------------------------------------------------------------------------------------
+// --- gradient of the points ------------------------------------------------------------------------------------------
 
 // Rows copied side by side, then read in lanes: dot of each with a value per lane.
 template <int F>
@@ -231,7 +233,7 @@ void point_gradient_loop(const Args<float>& a, Part part) {
   }
 }
 
-// --- gradient of the table ---------------------------------------------------------------------------------------------
+// --- gradient of the table -------------------------------------------------------------------------------------------
 
 // Adds weight * value to one row per lane and corner. Lanes may share rows, so the sums are made one after another.
 template <int F, bool kAllRows>

@@ -30,7 +30,8 @@ struct Passes {
   Tensor marks, counts, sums;
 
   Passes(const Tensor& like, int64_t n_marks, int64_t n_words)
-      : marks(new_zeros(like, {n_marks}, ScalarType::Int)), counts(new_zeros(like, {1 + kRows * n_words}, ScalarType::Int)) {}
+      : marks(new_zeros(like, {n_marks}, ScalarType::Int)),
+        counts(new_zeros(like, {1 + kRows * n_words}, ScalarType::Int)) {}
 
   Found found() {
     return {counts.mutable_data_ptr<int32_t>() + 1, nullptr, counts.numel() / kRows, {0, 0, 0}};
@@ -64,9 +65,11 @@ template <typename T>
 Args<T> make_args(const Tensor& sdf, const Tensor& vertices, const Tensor& tets, const Tensor& edges,
                   const Tensor& tet_edges, const Tensor& cover_first, const Tensor& cover) {
   STD_TORCH_CHECK(sdf.is_contiguous() && sdf.dim() == 1, "sdf must be contiguous (V)");
-  STD_TORCH_CHECK(vertices.is_contiguous() && vertices.numel() == 3 * sdf.numel(), "vertices must be contiguous (V, 3)");
-  STD_TORCH_CHECK(is_table(tets, 4) && is_table(edges, 2) && is_table(tet_edges, 6) && tet_edges.size(0) == tets.size(0),
-                  "tets (T, 4), edges (E, 2) and tet_edges (T, 6) must be contiguous int32");
+  STD_TORCH_CHECK(vertices.is_contiguous() && vertices.numel() == 3 * sdf.numel(),
+                  "vertices must be contiguous (V, 3)");
+  STD_TORCH_CHECK(
+      is_table(tets, 4) && is_table(edges, 2) && is_table(tet_edges, 6) && tet_edges.size(0) == tets.size(0),
+      "tets (T, 4), edges (E, 2) and tet_edges (T, 6) must be contiguous int32");
   STD_TORCH_CHECK(is_table(cover, 2) && cover_first.is_contiguous() && cover_first.scalar_type() == ScalarType::Int &&
                   cover_first.numel() == words_of(tets.size(0)) + 1, "cover does not belong to tets");
   refuse_non_finite<T>("marching_tets", "sdf", sdf);
@@ -153,7 +156,8 @@ BackwardArgs<T> make_backward(const Tensor& grad, const Tensor& crossed, const T
 std::tuple<Tensor, Tensor> marching_tets_backward(
     const Tensor& grad, const Tensor& crossed, const Tensor& sdf, const Tensor& vertices) {
   Tensor grad_sdf = new_zeros(sdf, {sdf.size(0)}), grad_vertices = new_zeros(sdf, {sdf.size(0), 3});
-  STD_TORCH_CHECK(vertices.is_contiguous() && vertices.numel() == 3 * sdf.numel(), "vertices must be contiguous (V, 3)");
+  STD_TORCH_CHECK(vertices.is_contiguous() && vertices.numel() == 3 * sdf.numel(),
+                  "vertices must be contiguous (V, 3)");
   for_float_dtype(sdf, [&]<typename T>(T) {
     BackwardArgs<T> args = make_backward<T>(grad, crossed, sdf, grad_sdf);
     args.vertices = vertices.const_data_ptr<T>();
@@ -195,7 +199,8 @@ Tensor tet_grid_orient(const Tensor& vertices, const Tensor& tets) {
 
 std::tuple<Tensor, Tensor> tet_grid_edges(const Tensor& tets, int64_t n_vertices) {
   check_tets(tets);
-  STD_TORCH_CHECK(tets.size(0) < (int64_t(1) << 32) / 6 && n_vertices <= kMaxIndex, "TetGrid: too many tets or vertices");
+  STD_TORCH_CHECK(tets.size(0) < (int64_t(1) << 32) / 6 && n_vertices <= kMaxIndex,
+                  "TetGrid: too many tets or vertices");
   EdgesArgs args{};
   args.tets = tets.const_data_ptr<int32_t>();
   args.n_tets = tets.size(0);
@@ -233,7 +238,8 @@ STABLE_TORCH_LIBRARY_FRAGMENT(A3D_LIBRARY, m) {
         "Tensor cover) -> (Tensor, Tensor, Tensor)");
   m.def("marching_tets_backward(Tensor grad, Tensor crossed, Tensor sdf, Tensor vertices) -> (Tensor, Tensor)");
   m.def("marching_tets_dense(Tensor sdf, float[] lower, float[] upper) -> (Tensor, Tensor, Tensor)");
-  m.def("marching_tets_dense_backward(Tensor grad, Tensor crossed, Tensor sdf, float[] lower, float[] upper) -> Tensor");
+  m.def(
+      "marching_tets_dense_backward(Tensor grad, Tensor crossed, Tensor sdf, float[] lower, float[] upper) -> Tensor");
   m.def("tet_grid_orient(Tensor vertices, Tensor tets) -> Tensor");
   m.def("tet_grid_edges(Tensor tets, int n_vertices) -> (Tensor, Tensor)");
   m.def("tet_grid_cover(Tensor tets) -> (Tensor, Tensor)");

@@ -1,5 +1,6 @@
 // Marching tetrahedra, CUDA schedule: one warp per word of 32 edges or tets; on a regular grid one
-// thread per word. The backward pass adds with atomics; asset3d/ops/marching_tets.py has a path that repeats to the bit.
+// thread per word. The backward pass adds with atomics; asset3d/ops/marching_tets.py has a path that repeats to the
+// bit.
 #include "../common/launch.h"
 #include "dense_math.h"
 
@@ -83,8 +84,9 @@ __global__ void backward_kernel(const BackwardArgs<T> a) {
 
 }  // namespace
 
-#define A3D_RUN(kernel, n, a) \
-  if (const int64_t n_threads = n) A3D_LAUNCH(kernel<T>, blocks_for(n_threads, kThreads), kThreads, 0, static_cast<cudaStream_t>(stream), a)
+#define A3D_RUN(kernel, n, a)      \
+  if (const int64_t n_threads = n) \
+  A3D_LAUNCH(kernel<T>, blocks_for(n_threads, kThreads), kThreads, 0, static_cast<cudaStream_t>(stream), a)
 
 template <typename T>
 void mark_cuda(const Args<T>& a, void* stream) {

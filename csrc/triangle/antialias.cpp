@@ -94,7 +94,9 @@ Tensor face_topology(const Tensor& faces, int64_t n_vertices) {
 STABLE_TORCH_LIBRARY_FRAGMENT(A3D_LIBRARY, m) {
   m.def("antialias_analyze(Tensor rast, Tensor positions, Tensor faces, Tensor topology) -> Tensor");
   m.def("antialias(Tensor color, Tensor positions, Tensor faces, Tensor crossings) -> Tensor");
-  m.def("antialias_backward(Tensor grad_out, Tensor color, Tensor positions, Tensor faces, Tensor crossings) -> (Tensor, Tensor)");
+  m.def(
+      "antialias_backward(Tensor grad_out, Tensor color, Tensor positions, Tensor faces, Tensor crossings) -> (Tensor, "
+      "Tensor)");
 #ifndef A3D_EMULATE
   m.def("face_topology(Tensor faces, int n_vertices) -> Tensor");
 #endif

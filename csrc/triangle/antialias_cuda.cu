@@ -64,7 +64,8 @@ void antialias_backward_cuda(const AntialiasArgs<T>& a, void* raw_stream) {
   A3D_LAUNCH(backward_color_kernel<T>, blocks_for(pixels, kThreads), kThreads, 0, stream, a);
   A3D_LAUNCH(backward_largest<T>, blocks_for(pixels, kThreads), kThreads, 0, stream, a);
   A3D_LAUNCH(backward_sum<T>, blocks_for(pixels, kThreads), kThreads, 0, stream, a);
-  if (values) A3D_LAUNCH(convert_sums<T>, blocks_for(values, kThreads), kThreads, 0, stream, a.totals, a.grad_positions, values);
+  if (values)
+    A3D_LAUNCH(convert_sums<T>, blocks_for(values, kThreads), kThreads, 0, stream, a.totals, a.grad_positions, values);
 }
 
 template void antialias_analyze_cuda(const AntialiasArgs<float>&, void*);

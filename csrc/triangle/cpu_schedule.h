@@ -20,9 +20,10 @@ void for_each_job(int64_t n, Fn&& fn) {
 
 template <typename Fn>
 void for_each_row(const ImageSize& size, Fn&& fn) {
-  parallel_for(0, size.batch * size.height, std::max(1, 4096 / std::max(1, size.width)), [&](int64_t begin, int64_t end) {
-    for (int64_t row = begin; row < end; ++row) fn(row * size.width, (row + 1) * size.width);
-  });
+  parallel_for(0, size.batch * size.height, std::max(1, 4096 / std::max(1, size.width)),
+               [&](int64_t begin, int64_t end) {
+                 for (int64_t row = begin; row < end; ++row) fn(row * size.width, (row + 1) * size.width);
+               });
 }
 
 // Items sorted into bins; those of a bin stand in ascending order.

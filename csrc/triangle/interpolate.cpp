@@ -15,7 +15,8 @@ InterpolateArgs<T> make_args(const Tensor& attributes, const Tensor& rast, const
   check_like(rast, attributes, "rast");
   check_faces(faces, attributes.size(1));
   STD_TORCH_CHECK(attributes.size(0) == 1 || attributes.size(0) == size.batch, "`attributes` has the wrong batch");
-  STD_TORCH_CHECK(chosen.dim() == 1 && chosen.is_contiguous() && chosen.scalar_type() == ScalarType::Long, "bad choice");
+  STD_TORCH_CHECK(chosen.dim() == 1 && chosen.is_contiguous() && chosen.scalar_type() == ScalarType::Long,
+                  "bad choice");
   if (chosen.numel()) {
     check_tensor(rast_db, "rast_db", {size.batch, size.height, size.width, 4});
     check_like(rast_db, attributes, "rast_db");

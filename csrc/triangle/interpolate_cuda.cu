@@ -25,7 +25,8 @@ __global__ void backward_sum(const InterpolateArgs<T> a) {
 template <typename T>
 void interpolate_cuda(const InterpolateArgs<T>& a, void* stream) {
   if (a.size.pixels() == 0) return;
-  A3D_LAUNCH(interpolate_kernel<T>, blocks_for(a.size.pixels(), kThreads), kThreads, 0, static_cast<cudaStream_t>(stream), a);
+  A3D_LAUNCH(interpolate_kernel<T>, blocks_for(a.size.pixels(), kThreads), kThreads, 0,
+             static_cast<cudaStream_t>(stream), a);
 }
 
 template <typename T>
@@ -35,7 +36,8 @@ void interpolate_backward_cuda(const InterpolateArgs<T>& a, void* raw_stream) {
   if (a.size.pixels() == 0) return;
   A3D_LAUNCH(backward_largest<T>, blocks_for(a.size.pixels(), kThreads), kThreads, 0, stream, a);
   A3D_LAUNCH(backward_sum<T>, blocks_for(a.size.pixels(), kThreads), kThreads, 0, stream, a);
-  if (values) A3D_LAUNCH(convert_sums<T>, blocks_for(values, kThreads), kThreads, 0, stream, a.totals, a.grad_attributes, values);
+  if (values)
+    A3D_LAUNCH(convert_sums<T>, blocks_for(values, kThreads), kThreads, 0, stream, a.totals, a.grad_attributes, values);
 }
 
 template void interpolate_cuda(const InterpolateArgs<float>&, void*);

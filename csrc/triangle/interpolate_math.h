@@ -59,7 +59,8 @@ A3D_FN void interpolate_backward_pixel(const InterpolateArgs<T>& a, int64_t pixe
     for (int k = 0; k < a.n_chosen; ++k) {
       const int64_t c = a.chosen[k];
       const T* db = a.rast_db + pixel * 4;
-      const T gx = a.grad_out_da[pixel * 2 * a.n_chosen + 2 * k], gy = a.grad_out_da[pixel * 2 * a.n_chosen + 2 * k + 1];
+      const T gx = a.grad_out_da[pixel * 2 * a.n_chosen + 2 * k],
+              gy = a.grad_out_da[pixel * 2 * a.n_chosen + 2 * k + 1];
       const T along_u = p[c] - r[c], along_v = q[c] - r[c];
       grad_db[0] += gx * along_u;
       grad_db[1] += gy * along_u;

@@ -62,7 +62,9 @@ Tensor rasterize_backward(const Tensor& grad_rast, const Tensor& grad_rast_db, c
 
 STABLE_TORCH_LIBRARY_FRAGMENT(A3D_LIBRARY, m) {
   m.def("rasterize(Tensor positions, Tensor faces, int height, int width) -> (Tensor, Tensor)");
-  m.def("rasterize_backward(Tensor grad_rast, Tensor grad_rast_db, Tensor positions, Tensor faces, Tensor rast) -> Tensor");
+  m.def(
+      "rasterize_backward(Tensor grad_rast, Tensor grad_rast_db, Tensor positions, Tensor faces, Tensor rast) -> "
+      "Tensor");
 }
 STABLE_TORCH_LIBRARY_IMPL(A3D_LIBRARY, CPU, m) {
   m.impl("rasterize", TORCH_BOX(&rasterize));

@@ -10,10 +10,12 @@ namespace asset3d::triangle {
 namespace {
 constexpr int64_t kFacesPerChunk = 4096;
 
-void face_boxes_of(const RasterizeArgs<float>& a, const float* positions, const FaceBoxes& boxes, int64_t begin, int64_t end) {
+void face_boxes_of(const RasterizeArgs<float>& a, const float* positions, const FaceBoxes& boxes, int64_t begin,
+                   int64_t end) {
   A3D_DISPATCH(face_boxes)(a, positions, boxes, begin, end);
 }
-void face_boxes_of(const RasterizeArgs<double>& a, const double* positions, const FaceBoxes& boxes, int64_t begin, int64_t end) {
+void face_boxes_of(const RasterizeArgs<double>& a, const double* positions, const FaceBoxes& boxes, int64_t begin,
+                   int64_t end) {
   for (int64_t f = begin; f < end; ++f) {
     const PixelBox box = pixel_box(load_triangle(positions, a.faces, f), a.size.width, a.size.height);
     boxes.x0[f] = box.x0;
@@ -27,14 +29,15 @@ void draw(const RasterizeArgs<float>& a, const float* positions, const FaceBoxes
           Tile<float>& tile) {
   A3D_DISPATCH(draw_faces)(a, positions, boxes, list, n, tile);
 }
-void draw(const RasterizeArgs<double>& a, const double* positions, const FaceBoxes& boxes, const int32_t* list, int64_t n,
-          Tile<double>& tile) {
+void draw(const RasterizeArgs<double>& a, const double* positions, const FaceBoxes& boxes, const int32_t* list,
+          int64_t n, Tile<double>& tile) {
   for (int64_t i = 0; i < n; ++i) {
     const int32_t f = list[i];
     const Triangle<double> t = load_triangle(positions, a.faces, f);
     for (int y = std::max(boxes.y0[f], tile.y0); y <= std::min(boxes.y1[f], tile.y1); ++y)
       for (int x = std::max(boxes.x0[f], tile.x0); x <= std::min(boxes.x1[f], tile.x1); ++x) {
-        const Edges<double> g = edges_at(t, pixel_center<double>(x, a.size.width), pixel_center<double>(y, a.size.height));
+        const Edges<double> g =
+            edges_at(t, pixel_center<double>(x, a.size.width), pixel_center<double>(y, a.size.height));
         const double z = g.z / g.w;
         double& depth = tile.depth[y - tile.y0][x - tile.x0];
         if (!(covers(g) && z < depth && z >= -1 && z <= 1)) continue;
@@ -57,7 +60,8 @@ void write(const RasterizeArgs<double>& a, const double* positions, int64_t batc
       std::fill_n(a.rast_db + at, 4, 0.0);
       if (f < 0) continue;
       const Triangle<double> t = load_triangle(positions, a.faces, f);
-      const Edges<double> g = edges_at(t, pixel_center<double>(x, a.size.width), pixel_center<double>(y, a.size.height));
+      const Edges<double> g =
+          edges_at(t, pixel_center<double>(x, a.size.width), pixel_center<double>(y, a.size.height));
       resolve(t, g, step_x, step_y, double(f + 1), a.rast + at, a.rast_db + at);
     }
 }
@@ -88,7 +92,8 @@ void draw_tile(const RasterizeArgs<T>& a, const T* positions, int64_t batch, con
 
 template <typename T>
 void rasterize_cpu(const RasterizeArgs<T>& a) {
-  const int columns = (a.size.width + kTileWidth - 1) / kTileWidth, rows = (a.size.height + kTileHeight - 1) / kTileHeight;
+  const int columns = (a.size.width + kTileWidth - 1) / kTileWidth,
+            rows = (a.size.height + kTileHeight - 1) / kTileHeight;
   std::vector<int32_t> storage(4 * a.n_faces);
   const FaceBoxes boxes{storage.data(), storage.data() + a.n_faces, storage.data() + 2 * a.n_faces,
                         storage.data() + 3 * a.n_faces};

@@ -7,7 +7,8 @@
 #include "triangle.h"
 
 // Multiply-add in one instruction? In a *_simd.cpp the predefined macros still speak of the default target.
-#if defined(__CUDACC__) || defined(__FMA__) || defined(__ARM_FEATURE_FMA) || (defined(A3D_ISA_LANES) && A3D_ISA_LANES > 4)
+#if defined(__CUDACC__) || defined(__FMA__) || defined(__ARM_FEATURE_FMA) || \
+    (defined(A3D_ISA_LANES) && A3D_ISA_LANES > 4)
 #define A3D_TRIANGLE_FUSED 1
 #endif
 

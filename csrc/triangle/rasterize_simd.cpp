@@ -74,7 +74,8 @@ void face_boxes(const RasterizeArgs<float>& a, const float* positions, const Fac
     const Int right(width - 1), bottom(height - 1), none(-1), first(0);
     store(boxes.x0 + f, select(some_behind, first, max(first_pixel(rx.low, width), first)), m);
     store(boxes.y0 + f, select(some_behind, first, max(first_pixel(ry.low, height), first)), m);
-    store(boxes.x1 + f, select(all_behind, none, select(some_behind, right, min(last_pixel(rx.high, width), right))), m);
+    store(boxes.x1 + f, select(all_behind, none, select(some_behind, right, min(last_pixel(rx.high, width), right))),
+          m);
     store(boxes.y1 + f, select(some_behind, bottom, min(last_pixel(ry.high, height), bottom)), m);
   }
 }

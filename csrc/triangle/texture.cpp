@@ -130,9 +130,12 @@ std::tuple<Tensor, Tensor, Tensor, Tensor> texture_backward(const Tensor& grad_o
 STABLE_TORCH_LIBRARY_FRAGMENT(A3D_LIBRARY, m) {
   m.def("mip_chain(Tensor texture, int n_levels) -> Tensor");
   m.def("mip_chain_backward(Tensor grad_mips, int height, int width, int n_levels) -> Tensor");
-  m.def("texture(Tensor texture, Tensor mips, Tensor uv, Tensor uv_da, int n_levels, int filter, int boundary) -> Tensor");
-  m.def("texture_backward(Tensor grad_out, Tensor texture, Tensor mips, Tensor uv, Tensor uv_da, int n_levels, int filter, "
-        "int boundary) -> (Tensor, Tensor, Tensor, Tensor)");
+  m.def(
+      "texture(Tensor texture, Tensor mips, Tensor uv, Tensor uv_da, int n_levels, int filter, int boundary) -> "
+      "Tensor");
+  m.def(
+      "texture_backward(Tensor grad_out, Tensor texture, Tensor mips, Tensor uv, Tensor uv_da, int n_levels, "
+      "int filter, int boundary) -> (Tensor, Tensor, Tensor, Tensor)");
 }
 #define A3D_REGISTER_TEXTURE(m)                            \
   m.impl("mip_chain", TORCH_BOX(&mip_chain));                   \

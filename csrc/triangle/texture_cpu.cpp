@@ -19,7 +19,8 @@ Bands bands_of(const TextureArgs<T>& a, int64_t pixel, const LevelChoice<T>& cho
     const int level = choice.level[k], height = a.levels[level].height;
     const Taps1<T> rows = taps_of(a.uv[2 * pixel + 1], height, a.filter, a.boundary);
     for (int j = 0; j < 2; ++j)
-      if (rows.index[j] >= 0) bands.band[2 * k + j] = int16_t(level * kBandsPerLevel + rows.index[j] * kBandsPerLevel / height);
+      if (rows.index[j] >= 0)
+        bands.band[2 * k + j] = int16_t(level * kBandsPerLevel + rows.index[j] * kBandsPerLevel / height);
     if (bands.band[2 * k] == bands.band[2 * k + 1]) bands.band[2 * k + 1] = kNoBand;
   }
   return bands;

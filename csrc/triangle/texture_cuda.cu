@@ -37,14 +37,17 @@ __global__ void mip_kernel(const MipArgs<T> a, int level, bool spread) {
 template <typename T>
 void launch_level(const MipArgs<T>& a, int level, bool spread, [[maybe_unused]] void* stream) {
   const int64_t n = a.batch * a.levels[level].height * a.levels[level].width;
-  if (n) A3D_LAUNCH(mip_kernel<T>, blocks_for(n, kThreads), kThreads, 0, static_cast<cudaStream_t>(stream), a, level, spread);
+  if (n)
+    A3D_LAUNCH(mip_kernel<T>, blocks_for(n, kThreads), kThreads, 0, static_cast<cudaStream_t>(stream), a, level,
+               spread);
 }
 }  // namespace
 
 template <typename T>
 void texture_cuda(const TextureArgs<T>& a, [[maybe_unused]] void* stream) {
   if (a.size.pixels() == 0) return;
-  A3D_LAUNCH(texture_kernel<T>, blocks_for(a.size.pixels(), kThreads), kThreads, 0, static_cast<cudaStream_t>(stream), a);
+  A3D_LAUNCH(texture_kernel<T>, blocks_for(a.size.pixels(), kThreads), kThreads, 0, static_cast<cudaStream_t>(stream),
+             a);
 }
 
 template <typename T>
@@ -55,7 +58,8 @@ void texture_backward_cuda(const TextureArgs<T>& a, void* raw_stream) {
   A3D_LAUNCH(backward_largest<T>, blocks_for(pixels, kThreads), kThreads, 0, stream, a);
   A3D_LAUNCH(backward_sum<T>, blocks_for(pixels, kThreads), kThreads, 0, stream, a);
   const Totals mip_totals{a.totals.sums + values, a.totals.largest, a.totals.count_bits};
-  if (values) A3D_LAUNCH(convert_sums<T>, blocks_for(values, kThreads), kThreads, 0, stream, a.totals, a.grad_texture, values);
+  if (values)
+    A3D_LAUNCH(convert_sums<T>, blocks_for(values, kThreads), kThreads, 0, stream, a.totals, a.grad_texture, values);
   if (mips) A3D_LAUNCH(convert_sums<T>, blocks_for(mips, kThreads), kThreads, 0, stream, mip_totals, a.grad_mips, mips);
 }
 

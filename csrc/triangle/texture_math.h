@@ -52,7 +52,8 @@ A3D_FN Taps<T> taps_at(const TextureArgs<T>& a, int64_t pixel, int level) {
   const Level& l = a.levels[level];
   const int64_t batch = a.texture_batch == 1 ? 0 : pixel / (int64_t(a.size.width) * a.size.height);
   const int64_t texel = batch * a.texels(level) + l.first;
-  return {taps_of(a.uv[2 * pixel], l.width, a.filter, a.boundary), taps_of(a.uv[2 * pixel + 1], l.height, a.filter, a.boundary),
+  return {taps_of(a.uv[2 * pixel], l.width, a.filter, a.boundary),
+          taps_of(a.uv[2 * pixel + 1], l.height, a.filter, a.boundary),
           texel * a.n_channels + (level ? a.texture_values() : 0), l.height, l.width};
 }
 
@@ -71,7 +72,8 @@ A3D_FN void for_each_tap(const TextureArgs<T>& a, const Taps<T>& taps, Visit&& v
       const bool flat = a.filter == kNearest;
       const T slope_x = flat ? T(0) : (i ? T(1) : T(-1)) * taps.y.weight[j] * T(taps.width);
       const T slope_y = flat ? T(0) : (j ? T(1) : T(-1)) * taps.x.weight[i] * T(taps.height);
-      visit(taps.base + (int64_t(y) * taps.width + x) * a.n_channels, taps.x.weight[i] * taps.y.weight[j], slope_x, slope_y);
+      visit(taps.base + (int64_t(y) * taps.width + x) * a.n_channels, taps.x.weight[i] * taps.y.weight[j], slope_x,
+            slope_y);
     }
 }
 
@@ -200,7 +202,8 @@ A3D_FN Parents parents_of(const Level& finer, const Level& coarser, int y, int x
 template <typename T>
 A3D_FN T* mip_texel(const MipArgs<T>& a, T* level0, int64_t batch, int level, int y, int x) {
   const Level& l = a.levels[level];
-  T* base = level ? a.mips + batch * a.mip_texels * a.n_channels : level0 + batch * a.levels[0].height * a.levels[0].width * a.n_channels;
+  T* base = level ? a.mips + batch * a.mip_texels * a.n_channels
+                  : level0 + batch * a.levels[0].height * a.levels[0].width * a.n_channels;
   return base + (l.first + int64_t(y) * l.width + x) * a.n_channels;
 }
 

@@ -123,7 +123,8 @@ template <typename T>
 CompositeArgs<T> make_composite(const Tensor& alpha, const Tensor& values, const Tensor& first) {
   const int64_t n = alpha.numel();
   STD_TORCH_CHECK(alpha.is_contiguous() && alpha.dim() == 1, "alpha must be contiguous (S)");
-  STD_TORCH_CHECK(values.is_contiguous() && values.dim() == 2 && values.size(0) == n, "values must be contiguous (S, C)");
+  STD_TORCH_CHECK(values.is_contiguous() && values.dim() == 2 && values.size(0) == n,
+                  "values must be contiguous (S, C)");
   check_first(first, n);
   CompositeArgs<T> args{};
   args.alpha = alpha.const_data_ptr<T>();

@@ -74,7 +74,8 @@ A3D_FN void mark_block(const MarchArgs<T>& a, int64_t block) {
   bool any = false;
   for (int32_t x = begin[0]; x < end[0] && !any; ++x)
     for (int32_t y = begin[1]; y < end[1]; ++y)
-      for (int32_t z = begin[2]; z < end[2]; ++z) any |= a.occupancy[(int64_t(x) * a.n_cells[1] + y) * a.n_cells[2] + z];
+      for (int32_t z = begin[2]; z < end[2]; ++z)
+        any |= a.occupancy[(int64_t(x) * a.n_cells[1] + y) * a.n_cells[2] + z];
   a.blocks[block] = any;
 }
 
@@ -110,8 +111,8 @@ A3D_FN int32_t cell_at(const Walk<T>& w, T t, int d, int32_t n_cells) {
   return i < 0 ? 0 : i >= n_cells ? n_cells - 1 : i;
 }
 
-// The last step that surely lies in the same empty box of `side` cells, aligned to that side, as the cell; not before k.
-// Its error is far below one step, and the next step is looked up anew.
+// The last step that surely lies in the same empty box of `side` cells, aligned to that side, as the cell; not before
+// k. Its error is far below one step, and the next step is looked up anew.
 template <typename T>
 A3D_FN int32_t step_across(const Walk<T>& w, const int32_t cell[3], int32_t side, int32_t k) {
   T leave = w.t_far;
@@ -184,8 +185,8 @@ A3D_FN Segment<T> join(Segment<T> front, Segment<T> back) {
 template <typename T>
 A3D_FN T alpha_gradient(T transmittance, T own, T behind) { return transmittance * (own - behind); }
 
-// The samples of a ray. On the CPU `first` was checked; on CUDA that would wait for the device, so that a wrong one gives
-// wrong sums, but never reads outside.
+// The samples of a ray. On the CPU `first` was checked; on CUDA that would wait for the device, so that a wrong one
+// gives wrong sums, but never reads outside.
 struct Range {
   int64_t begin, end;
 };

@@ -18,7 +18,7 @@ static double sum_of(int64_t count, int count_bits, double value) {
   const AddFixed add(totals);
   for (int64_t i = 0; i < count; ++i) add(0, value);
   double out = 0;
-  A3D_LAUNCH(convert_sums<double>, blocks_for(1), kThreads, 0, nullptr, totals, &out, int64_t(1));
+  A3D_LAUNCH(convert_sums<double>, asset3d::blocks_for(1, kThreads), kThreads, 0, nullptr, totals, &out, int64_t(1));
   return out;
 }
 
