@@ -42,6 +42,14 @@ def zero123(generator: torch.Generator, count: int = 12, size: int = 256) -> Cam
     return orbit(azimuth, elevation, _uniform(count, 1.5, 2.2, generator), 49.1, size)
 
 
+def random_views(generator: torch.Generator, count: int = 12, size: int = 256) -> Camera:
+    """Random cameras in the band of the sphere that `views` spreads its cameras over: fov 30, distance 2.6."""
+    azimuth = _uniform(count, 0, 360, generator)
+    low, high = (math.sin(math.radians(e)) for e in VIEWS_ELEVATION)
+    elevation = torch.rad2deg(torch.arcsin(_uniform(count, low, high, generator)))
+    return orbit(azimuth, elevation, VIEWS_DISTANCE, VIEWS_FOV, size)
+
+
 def hifi123(generator: torch.Generator, count: int = 12, size: int = 256) -> Camera:
     """Random cameras at distance 3.8, fov 20, elevation U[-10, 60]: optimization in HiFi-123."""
     azimuth = _uniform(count, -180, 180, generator)

@@ -1,15 +1,18 @@
-"""python -m asset3d.toybox output=DIR [seed=N] [count=K] [category=A,B] [size=256] [texture_size=1024] [shading=1]
+"""python -m asset3d.toybox output=DIR [seed=N] [count=K] [category=A,B] [split=train] [size=256] [texture_size=1024]
+                          [shading=1]
 
 Writes K procedural objects, one folder each: asset.glb, caption.txt, object.json, input.png, input.json, and a view set
 of 48 training and 12 test views. Object k is that of the seed N + k; the same seed gives the same bytes. The same
-command goes on where it was stopped.
+command goes on where it was stopped. split=held gives objects that no training has seen: seeds from 900000 on, where
+some categories are found nowhere else.
 """
 import sys
 from difflib import get_close_matches
 from pathlib import Path
 
 from asset3d.errors import Asset3DError, DiskFull, InputError
-from asset3d.toybox.catalog import CATEGORIES, check_categories
+from asset3d.toybox.catalog import (ALL_CATEGORIES, CATEGORIES, HELD_CATEGORIES, HELD_OUT, check_categories,
+                                    check_split)
 
 
 def _whole(low: int, high: int):
@@ -34,6 +37,12 @@ def _share(name: str, text: str) -> float:
     return value
 
 
+def _split(name: str, text: str) -> str:
+    if text not in ("train", "held"):
+        raise InputError(f"toybox: {name}: must be train or held, got {text!r}")
+    return text
+
+
 def _folder(name: str, text: str) -> Path:
     if not text:
         raise InputError(f"toybox: {name}: must name a folder")
@@ -41,8 +50,8 @@ def _folder(name: str, text: str) -> Path:
 
 
 PARSERS = {"output": _folder, "seed": _whole(0, 2**53), "count": _whole(1, 1_000_000),
-           "category": lambda name, text: check_categories(tuple(text.split(","))), "size": _whole(16, 4096),
-           "texture_size": _whole(256, 8192), "shading": _share}
+           "category": lambda name, text: check_categories(tuple(text.split(","))), "split": _split,
+           "size": _whole(16, 4096), "texture_size": _whole(256, 8192), "shading": _share}
 
 
 def parse(arguments: list[str]) -> dict:
@@ -66,12 +75,17 @@ def parse(arguments: list[str]) -> dict:
         faults.append("toybox: output: must be given, as output=DIR")
     if faults:
         raise InputError("\n".join(faults))
+    split = values.pop("split", "train")
+    values = {"seed": 0, "category": CATEGORIES} | values if split == "train" else {
+        "seed": HELD_OUT, "category": ALL_CATEGORIES} | values
+    for seed in (values["seed"], values["seed"] + values.get("count", 1) - 1):
+        check_split(split, seed, values["category"])
     return values
 
 
 def main(arguments: list[str]) -> int:
     if not arguments or arguments[0] in ("--help", "-h", "help"):
-        print(f"{__doc__}\ncategories: {', '.join(CATEGORIES)}")
+        print(f"{__doc__}\ncategories: {', '.join(CATEGORIES)}\nwith split=held also: {', '.join(HELD_CATEGORIES)}")
         return 0 if arguments else 2
     try:
         order = parse(arguments)

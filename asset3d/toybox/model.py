@@ -1,5 +1,6 @@
 """From placed parts to one mesh with one texture. Letters in shapes: R rows, C columns, V vertices, F faces."""
 from dataclasses import dataclass
+from functools import cache, partial
 
 import numpy as np
 import torch
@@ -213,6 +214,7 @@ def _bake(placed: list[Placed], geometries: list[Geometry], atlas: int, shading:
     patches = [(p, g, patch) for p, g in zip(placed, geometries) for patch in p.part.patches]
     corners, sizes = _pack(np.array([_lengths(patch) for _, _, patch in patches]), atlas)
     texture = np.full((atlas, atlas, 3), 0.5)
+    samples = {id(g): cache(partial(_samples, g)) for g in geometries}   # many patterns need none
     uvs, first, owner = [], 0, None
     for (p, g, patch), corner, size in zip(patches, corners, sizes):
         first, owner = (0, g) if owner is not g else (first, owner)
@@ -222,7 +224,7 @@ def _bake(placed: list[Placed], geometries: list[Geometry], atlas: int, shading:
         uvs.append(_patch_uvs(patch, corner, size, atlas).reshape(-1, 2))
         points, normals = _spread(patch.points, patch, size), _spread(normals, patch, size)
         normals = normals / np.maximum(np.linalg.norm(normals, axis=-1, keepdims=True), 1e-9)
-        colour = p.pattern(Surface(points, normals, _samples(g)))
+        colour = p.pattern(Surface(points, normals, samples[id(g)]))
         colour = colour * (1 + shading * (soft_light(_apply(p.rotation, normals)) - 1))
         (x, y), (w, h) = corner - GUTTER, size + 2 * GUTTER
         texture[y:y + h, x:x + w] = np.pad(colour, ((GUTTER, GUTTER), (GUTTER, GUTTER), (0, 0)), mode="edge")

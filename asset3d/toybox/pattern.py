@@ -18,8 +18,12 @@ class Surface:
     """(..., 3)."""
     normals: np.ndarray
     """(..., 3), unit."""
-    samples: np.ndarray
-    """Points spread evenly over the whole part, with their normals, (N, 6)."""
+    sampled: Callable[[], np.ndarray]
+
+    @property
+    def samples(self) -> np.ndarray:
+        """Points spread evenly over the whole part, with their normals, (N, 6)."""
+        return self.sampled()
 
 
 Pattern = Callable[[Surface], np.ndarray]
@@ -51,6 +55,8 @@ METALS = tuple(
 )
 CHARCOAL = _colour("black", "33343a")
 WHITE, SNOW = PALE[0], _colour("white", "eef2f7")
+FURS = tuple(_colour(*x) for x in (("ginger", "d68a45"), ("brown", "80583a"), ("gray", "8f9197"),
+                                   ("white", "efebe2"), ("black", "3b3a40"), ("golden", "dcb063")))
 LEAVES = tuple(_colour(*x) for x in (("green", "4f8f4a"), ("dark green", "2f6e49"), ("yellow-green", "8cab45"),
                                      ("autumn orange", "d2813a"), ("blossom pink", "eba7bd")))
 
@@ -138,17 +144,18 @@ def checks(a: Colour, b: Colour, count: int) -> Pattern:
 def dots(a: Colour, b: Colour, spacing: float, radius: float, start: int = 0) -> Pattern:
     """Discs of `b`, about `spacing` apart, in an order of candidates that `start` decides."""
     def paint(s: Surface) -> np.ndarray:
-        order = (np.arange(len(s.samples)) * 619 + start) % len(s.samples)
-        chosen = np.empty((0, 6))
-        for candidate in s.samples[order]:
-            near = np.linalg.norm(chosen[:, :3] - candidate[:3], axis=1) < 0.85 * spacing
-            if not (near & (chosen[:, 3:] @ candidate[3:] > 0.2)).any():   # across a thin wall is far
-                chosen = np.concatenate([chosen, candidate[None]])
+        left = s.samples[(np.arange(len(s.samples)) * 619 + start) % len(s.samples)]
+        chosen = []
+        while len(left):
+            chosen.append(left[0])
+            away = left - left[0]
+            near = (away[:, :3]**2).sum(1) < (0.85 * spacing)**2
+            left = left[~(near & ((left[:, 3:] * left[0, 3:]).sum(1) > 0.2))]   # across a thin wall is far
         low, high = s.points[..., 1].min(1), s.points[..., 1].max(1)
         nearest = np.full(s.points.shape[:-1], 1e9)
         for center in chosen:
             rows = np.nonzero((high > center[1] - radius - 0.01) & (low < center[1] + radius + 0.01))[0]
-            away = np.linalg.norm(s.points[rows] - center[:3], axis=-1)
+            away = np.sqrt(((s.points[rows] - center[:3])**2).sum(-1))
             facing = (s.normals[rows] * center[3:]).sum(-1) > 0.2
             nearest[rows] = np.where(facing, np.minimum(nearest[rows], away), nearest[rows])
         return _mix(a, b, _soft(radius - nearest))
@@ -263,3 +270,35 @@ def decorated(draw: Draw, base: Colour, accent: Colour, size: float = 1.0) -> tu
     if kind == "gradient":
         return gradient(accent, base), f"a fade to {accent.name}"
     return marble(base, accent, draw.integer(0, 9999), draw.uniform(3, 6) / size), f"{accent.name} marbling"
+
+
+def coated(draw: Draw, base: Colour, accent: Colour, kinds=("plain", "bands", "dots", "patches"), along: int = 2,
+           size: float = 1.0) -> tuple[Pattern, str]:
+    """A random pattern of a part that is not turned, and its words, which may be empty.
+
+    Args:
+        draw: Source of choices.
+        base: Colour of most of it.
+        accent: Colour of the rest.
+        kinds: To choose from: "plain", "bands" (across an axis), "stripes" (level), "racing" (two along the length),
+            "dots", "patches".
+        along: Axis of the bands: 0 is x, 1 y, 2 z.
+        size: Of the details.
+    """
+    kind = draw.pick(kinds)
+    if kind == "bands":
+        return (bands(base, accent, draw.uniform(0.12, 0.22) * size, draw.uniform(0.3, 0.5), along, draw.uniform()),
+                f"{accent.name} bands")
+    if kind == "stripes":
+        return bands(base, accent, draw.uniform(0.1, 0.2) * size, draw.uniform(0.3, 0.5)), f"{accent.name} stripes"
+    if kind == "racing":
+        gap = draw.uniform(0.03, 0.06) * size
+        lines = lambda s: 0.4 * gap - np.abs(np.abs(s.points[..., 0]) - gap)
+        return where(lines, plain(accent), plain(base)), f"two {accent.name} stripes"
+    if kind == "dots":
+        spacing = draw.uniform(0.12, 0.19) * size
+        return (dots(base, accent, spacing, spacing * draw.uniform(0.25, 0.36), draw.integer(0, 900)),
+                f"{accent.name} dots")
+    if kind == "patches":
+        return marble(base, accent, draw.integer(0, 9999), draw.uniform(3, 5) / size), f"{accent.name} patches"
+    return speckled(base, draw.integer(0, 9999), 16, 0.1), ""

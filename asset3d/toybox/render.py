@@ -12,8 +12,11 @@ BATCH = 8
 
 
 def _pooled(image: Float[Tensor, "B H W C"], factor: int) -> Tensor:
-    b, h, w, c = image.shape
-    return image.reshape(b, h // factor, factor, w // factor, factor, c).mean((2, 4))
+    """Averages of blocks of pixels; slices are added in turn, which is several times as fast as a mean over axes."""
+    total = image[:, ::factor, ::factor]
+    for k in range(1, factor**2):
+        total = total + image[:, k // factor::factor, k % factor::factor]
+    return total / factor**2
 
 
 def _color(mesh: Mesh, camera: Camera, faces: Tensor, supersample: int) -> tuple[Tensor, Tensor]:

@@ -72,6 +72,12 @@ def test_same_seed_same_bytes(written, tmp_path):
         assert (first / name).read_bytes() == (second / name).read_bytes(), name
 
 
+def test_held_out_objects_come_with_their_split(quick):
+    command, output, _ = quick
+    assert main([command[0], "split=held", "count=2", "texture_size=256", "category=teapot,plane"]) == 0
+    assert sorted(path.name for path in output.iterdir()) == ["900000_teapot", "900001_plane"]
+
+
 @pytest.fixture
 def quick(tmp_path, monkeypatch):
     """A command for three objects whose folders hold little; the list of what is written can be made to fail."""
@@ -141,6 +147,10 @@ def test_lenses_that_differ_are_written_per_frame():
     (["output={new}", "shading=2"], "shading: must be"), (["output={new}", "shading=nan"], "shading: must be"),
     (["output={new}", "texture_size=64"], "texture_size: must be"), (["output={new}", "views"], "'views' is not known"),
     (["output={new}", "seed=1", "seed=2"], "given twice"), (["output={full}"], "is not empty"),
+    (["output={new}", "split=test"], "split: must be"),
+    (["output={new}", "category=mug,teapot"], "category: teapot is held out"),
+    (["output={new}", "seed=899999", "count=2"], "seed 900000 is not of split=train"),
+    (["output={new}", "seed=7", "split=held"], "seed 7 is not of split=held"),
     (["output={file}"], "is a file"), (["output={file}/below"], "cannot be created"),
 ])
 def test_bad_arguments_are_one_clear_error(arguments, words, tmp_path, capsys):
