@@ -16,9 +16,7 @@ sys.path[:0] = [str(Path(__file__).parent), str(Path(__file__).parents[1])]
 
 
 def make(arguments: tuple[int, int, int, int, int]) -> dict[str, float]:
-    """Samples `first`, `first + step`, … in this process: their processor time in seconds, and that of their parts."""
-    import torch
-
+    """Samples `first`, `first + step`, … in this process; returns the seconds of processor time of their two parts."""
     from asset3d.toybox import Samples, cameras, views
 
     first, step, objects, size, count = arguments
@@ -31,7 +29,7 @@ def make(arguments: tuple[int, int, int, int, int]) -> dict[str, float]:
         views(toy, cameras(seed, "zero123", count, size))
         spent["objects"] += middle - start
         spent["views"] += time.process_time() - middle
-    return spent | {"threads": torch.get_num_threads()}
+    return spent
 
 
 def start(threads: int) -> None:
@@ -77,7 +75,8 @@ def main() -> None:
     print(text, end="")
     if options.write:
         command = f"python benchmarks/toybox_views.py {' '.join(f'--{n} {getattr(options, n)}' for n in defaults)}"
-        (harness.RESULTS / "toybox_views.md").write_text(f"# Toybox, views per second\n\n`{command}`\n\n{text}", "utf-8")
+        text = f"# Toybox, views per second\n\n`{command}`\n\n{text}"
+        (harness.RESULTS / "toybox_views.md").write_text(text, "utf-8")
 
 
 if __name__ == "__main__":
