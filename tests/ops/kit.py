@@ -8,7 +8,7 @@ import torch
 HAS_CUDA = torch.cuda.is_available()
 DEVICES = ["cpu", pytest.param("cuda", marks=pytest.mark.skipif(not HAS_CUDA, reason="no CUDA device"))]
 SEEDS = range(1 if os.environ.get("ASSET3D_SANITIZED") else 8)
-"""Orders of fibers. Other orders find races; for the sanitizers, under which fibers are thirty times slower, one will do."""
+"""Orders of fibers. Others find races; for the sanitizers, under which fibers are thirty times slower, one will do."""
 
 
 def emulated_module():
