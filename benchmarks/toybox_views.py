@@ -1,6 +1,6 @@
 """How many views per second does the toybox give, objects included?
 
-    python benchmarks/toybox_views.py [--size 64] [--count 12] [--objects 48] [--processes 2] [--threads 1] [--rounds 3]
+    python benchmarks/toybox_views.py [--size 64] [--count 12] [--objects 48] [--processes 2] [--threads 1] [--rounds 6]
 
 Each process makes its own objects and renders COUNT views of each, as the workers of a DataLoader do. Prints views per
 second of the best round, and the processor time that an object costs and where it goes; on a machine that does other
@@ -8,6 +8,7 @@ things too the first is too low, the second is not. `--write` keeps the table in
 """
 import argparse
 import multiprocessing
+import os
 import sys
 import time
 from pathlib import Path
@@ -57,15 +58,17 @@ def measure(options: argparse.Namespace) -> tuple[float, dict[str, float]]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    defaults = dict(size=64, count=12, objects=48, processes=2, threads=1, rounds=3)
+    defaults = dict(size=64, count=12, objects=48, processes=2, threads=1, rounds=6)
     for name, value in defaults.items():
         parser.add_argument(f"--{name}", type=int, default=value)
     parser.add_argument("--write", action="store_true")
     options = parser.parse_args()
     import harness
 
+    load = os.getloadavg()[0]
     best, cost = measure(options)
     rows = {"processor": harness.cpu_name(), "processes x threads": f"{options.processes} x {options.threads}",
+            "load of the machine before": f"{load:.1f} on {os.cpu_count()} cores",
             "views": f"{options.objects} objects x {options.count} at {options.size}², 2 x 2 samples per pixel",
             "views per second, best of rounds": f"{best:.0f}",
             "processor time of an object, ms": f"{cost['objects']:.1f}",

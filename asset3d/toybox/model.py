@@ -1,6 +1,6 @@
 """From placed parts to one mesh with one texture. Letters in shapes: R rows, C columns, V vertices, F faces."""
 from dataclasses import dataclass
-from functools import cache, partial
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -32,6 +32,11 @@ class Geometry:
     vertices: np.ndarray
     normals: np.ndarray
     faces: np.ndarray
+
+    @cached_property
+    def samples(self) -> np.ndarray:
+        """Points spread evenly over the part, (N, 6), made when a pattern needs them."""
+        return _samples(self)
 
 
 def rotation_of(turn) -> np.ndarray:
@@ -172,14 +177,15 @@ def _fractions(steps: np.ndarray) -> np.ndarray:
 
 
 def _grid_lines(patch: Patch) -> tuple[np.ndarray, np.ndarray]:
+    """Positions 0…1 of a patch's columns and rows in its rectangle."""
     columns = _fractions(np.linalg.norm(np.diff(patch.points, axis=1), axis=-1).mean(0))
     rows = _fractions(np.linalg.norm(np.diff(patch.points, axis=0), axis=-1).mean(1))
     return columns, rows
 
 
-def _patch_uvs(patch: Patch, corner: np.ndarray, size: np.ndarray, atlas: int) -> np.ndarray:
+def _patch_uvs(patch: Patch, lines, corner: np.ndarray, size: np.ndarray, atlas: int) -> np.ndarray:
     """Texture coordinates of a patch's vertices, from the centre of its first texel to that of its last, (R, C, 2)."""
-    columns, rows = _grid_lines(patch)
+    columns, rows = lines
     u = np.repeat(columns[None], len(rows), 0)
     middle = (columns[1:] + columns[:-1]) / 2
     pole = (patch.points == patch.points[:, :1]).all((1, 2))
@@ -191,9 +197,9 @@ def _patch_uvs(patch: Patch, corner: np.ndarray, size: np.ndarray, atlas: int) -
     return (corner + 0.5 + grid * (size - 1)) / atlas
 
 
-def _spread(values: np.ndarray, patch: Patch, size: np.ndarray) -> np.ndarray:
+def _spread(values: np.ndarray, lines: tuple[np.ndarray, np.ndarray], size: np.ndarray) -> np.ndarray:
     """Values at the grid points (R, C, K) interpolated at the patch's texels, (height, width, K)."""
-    columns, rows = _grid_lines(patch)
+    columns, rows = lines
     x = np.interp(np.linspace(0, 1, size[0]), columns, np.arange(len(columns)))
     y = np.interp(np.linspace(0, 1, size[1]), rows, np.arange(len(rows)))
     i, j = np.minimum(x.astype(int), len(columns) - 2), np.minimum(y.astype(int), len(rows) - 2)
@@ -214,17 +220,18 @@ def _bake(placed: list[Placed], geometries: list[Geometry], atlas: int, shading:
     patches = [(p, g, patch) for p, g in zip(placed, geometries) for patch in p.part.patches]
     corners, sizes = _pack(np.array([_lengths(patch) for _, _, patch in patches]), atlas)
     texture = np.full((atlas, atlas, 3), 0.5)
-    samples = {id(g): cache(partial(_samples, g)) for g in geometries}   # many patterns need none
     uvs, first, owner = [], 0, None
     for (p, g, patch), corner, size in zip(patches, corners, sizes):
         first, owner = (0, g) if owner is not g else (first, owner)
         grid = patch.points.shape[:2]
         normals = g.normals[first:first + grid[0] * grid[1]].reshape(*grid, 3)
         first += grid[0] * grid[1]
-        uvs.append(_patch_uvs(patch, corner, size, atlas).reshape(-1, 2))
-        points, normals = _spread(patch.points, patch, size), _spread(normals, patch, size)
+        lines = _grid_lines(patch)
+        uvs.append(_patch_uvs(patch, lines, corner, size, atlas).reshape(-1, 2))
+        spread = _spread(np.concatenate([patch.points, normals], -1), lines, size)
+        points, normals = spread[..., :3], spread[..., 3:]
         normals = normals / np.maximum(np.linalg.norm(normals, axis=-1, keepdims=True), 1e-9)
-        colour = p.pattern(Surface(points, normals, samples[id(g)]))
+        colour = p.pattern(Surface(points, normals, lambda g=g: g.samples))
         colour = colour * (1 + shading * (soft_light(_apply(p.rotation, normals)) - 1))
         (x, y), (w, h) = corner - GUTTER, size + 2 * GUTTER
         texture[y:y + h, x:x + w] = np.pad(colour, ((GUTTER, GUTTER), (GUTTER, GUTTER), (0, 0)), mode="edge")
