@@ -49,7 +49,7 @@ $(VENV)/packages: requirements.lock $(VENV)/torch
 
 # The emulated build runs the CUDA kernels on the CPU, for the tests.
 $(VENV)/built: $(VENV)/packages setup.py pyproject.toml $(shell find csrc -name '*.h' -o -name '*.cpp' -o -name '*.cu')
-	@echo "setup: building asset3d"
+	@echo "setup: building asset3d (one to five minutes, once)"
 	ASSET3D_EMULATE=1 $(PIP) install --no-build-isolation --editable '.[test]'
 	touch $@
 

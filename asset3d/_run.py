@@ -362,7 +362,7 @@ class Run:
 
     def _raise_if_cancelled(self) -> None:
         if self._cancelled is not None:
-            raise Cancelled(f"stopped; continue with --resume {self.path}", self._cancelled)
+            raise Cancelled(f"stopped; continue with: python -m asset3d.run --resume {self.path}", self._cancelled)
 
     def _identity_of(self, stage: str) -> dict[str, str]:
         return {"recipe": self._identity, "stage": stage}

@@ -16,6 +16,7 @@ IMAGES = (".png", ".jpg", ".jpeg", ".webp")
 MESHES = (".glb", ".gltf", ".obj", ".ply")
 RECIPES = (".yaml", ".yml")
 NO_TEST_VIEWS = "has no test views; quality can be measured on training views only"
+FEW, FEW_VIEWS = 12, "has {} views to fit; 30 to 100, from all sides, make a good asset"
 CHECK_SIZE = 256
 """View sets are checked at this size: every file is decoded, little memory is needed."""
 
@@ -50,10 +51,13 @@ def check(path: Path) -> Verdict:
 def _warnings(path: Path) -> list[str]:
     """What is unusual about a file that can be read; Asset3DError when it cannot."""
     suffix = path.suffix.lower()
+    if not path.exists():
+        raise Asset3DError("no such file or folder")
     if path.is_dir() or suffix == ".json":
         from asset3d.scene.views import load_view_set
         views = load_view_set(path, max_size=CHECK_SIZE)
-        return [*views.notes, *([] if views.test else [NO_TEST_VIEWS])]
+        few = [FEW_VIEWS.format(len(views.train))] if len(views.train) < FEW else []
+        return [*views.notes, *few, *([] if views.test else [NO_TEST_VIEWS])]
     if suffix in IMAGES:
         from asset3d.scene.image import load_image
         return list(load_image(path).notes)

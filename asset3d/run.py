@@ -219,7 +219,7 @@ def _signals(job: Run) -> Iterator[None]:
 
 def _explain(error: Exception, job: Run) -> int:
     """Failures of the machine in a line; anything else is a fault of ours, with its traceback."""
-    hint = f"; continue with --resume {job.path}" if (job.path / "recipe.yaml").is_file() else ""
+    hint = f"; continue with: python -m asset3d.run --resume {job.path}" if (job.path / "recipe.yaml").is_file() else ""
     if isinstance(error, MemoryError) or "out of memory" in str(error).lower() or "can't allocate" in str(error):
         first = str(error).splitlines()[0] if str(error) else "out of memory"
         _complain(f"{first}\nThere is not enough memory: {MEMORY_ADVICE}{hint}")

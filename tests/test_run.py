@@ -27,7 +27,7 @@ from asset3d.run import MEMORY_ADVICE, main
 def test_signals_stop_after_the_step(folder, capfd, how, status):
     before = signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)
     assert main(["r.yaml", "views=v.txt", "output=o", "second.fail_at=7", f"second.failure={how}"]) == status
-    assert f"stopped; continue with --resume {folder / 'o'}" in capfd.readouterr().err
+    assert f"stopped; continue with: python -m asset3d.run --resume {folder / 'o'}" in capfd.readouterr().err
     assert (signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)) == before
     assert [p.name for p in Path("o/stages/03-second/checkpoints").iterdir()] == ["step-00000008"]
     log = events.read("o/events.jsonl")
@@ -124,7 +124,7 @@ def test_failures(folder, capfd):
     assert events.read("a/events.jsonl")[-1]["error"] == "Diverged"
     assert main([*base, "output=b", "second.failure=bug"]) == 1
     err = capfd.readouterr().err
-    assert "Traceback" in err and "please report it; continue with --resume" in err
+    assert "Traceback" in err and "please report it; continue with: python -m asset3d.run --resume" in err
 
 
 def test_too_little_memory(folder, capfd):
