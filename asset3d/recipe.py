@@ -108,8 +108,9 @@ def folders() -> list[Path]:
 
 
 def packaged() -> dict[str, Path]:
-    """Recipes that come with asset3d, by name."""
-    return {path.stem: path for folder in reversed(folders()) for path in sorted(folder.glob("*.yaml"))}
+    """Recipes that come with asset3d, by name; those in folders have names such as `train/autoencoder`."""
+    return {path.relative_to(folder).with_suffix("").as_posix(): path
+            for folder in reversed(folders()) for path in sorted(folder.rglob("*.yaml"))}
 
 
 def find(source: str | Path) -> Path:
@@ -121,8 +122,8 @@ def find(source: str | Path) -> Path:
     text, path = str(source), Path(source)
     if "\0" in text or not text.strip():
         raise RecipeError("the recipe's name is empty or unprintable")
-    if not path.suffix and len(path.parts) == 1 and not is_file(path):
-        known = packaged()
+    known = packaged()
+    if not path.suffix and not is_file(path) and (len(path.parts) == 1 or text in known):
         if text not in known:
             raise RecipeError(f"{text[:200]}: no recipe of this name comes with asset3d{did_you_mean(text, known)}")
         return known[text]

@@ -17,7 +17,7 @@ from pydantic_core import PydanticCustomError, core_schema
 
 from asset3d.errors import did_you_mean
 
-KINDS = ("stage", "representation", "renderer", "prior", "loss", "exporter", "metric")
+KINDS = ("stage", "representation", "renderer", "prior", "loss", "train", "exporter", "metric")
 _components: dict[str, dict[str, type]] = {kind: {} for kind in KINDS}
 _broken_plugins: dict[str, Exception] = {}
 _loaded_plugins: set[str] = set()

@@ -20,6 +20,7 @@ KINDS = {
     "renderer": "How it is turned into pictures.",
     "prior": "Networks that know what things look like.",
     "loss": "What the pictures are compared by.",
+    "train": "What networks are taught.",
     "exporter": "Files to write.",
     "metric": "What is measured.",
 }

@@ -29,6 +29,9 @@ def small(config):
               if isinstance(getattr(config, key, None), int)}
     if getattr(getattr(config, "renderer", None), "type", "mesh") in ("mesh", "splat"):
         update.pop("rays", None)  # is refused, once it is written down, where no ray is drawn
+    if getattr(config, "train", None) is not None:
+        data = config.train.data.model_copy(update={"objects": 3, "views": 3, "size": 32})
+        update["train"] = config.train.model_copy(update={"data": data})
     if getattr(config, "representation", None) is not None:
         update["representation"] = small(config.representation)
     return config.model_copy(update=update)
@@ -93,7 +96,7 @@ def test_samples_run(page, photos, tmp_path):
     shutil.copytree(photos, tmp_path / "photos")
     (tmp_path / "quick").mkdir()
     (tmp_path / "quick/sitecustomize.py").write_text(QUICK)
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(tmp_path / "quick"), str(ROOT)]),
+    environment = {**os.environ, "XDG_CACHE_HOME": str(tmp_path / "cache"), "PYTHONPATH": os.pathsep.join([str(tmp_path / "quick"), str(ROOT)]),
                    "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])}
     for language, text in samples(page):
         if language == "yaml":

@@ -16,7 +16,8 @@ LAYERS = [
     ["prior", "metric", "representation"],
     ["exporter", "loss", "renderer"],
     ["toybox"],
-    ["stage", "train", "report"],
+    ["train"],
+    ["stage", "report"],
     ["run", "check", "doctor", "schema", "_run", "_progress", "_machine"],
 ]
 SHARED = {"registry": {"errors"}, "workspace": {"errors"}, "_document": {"errors"},

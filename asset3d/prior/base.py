@@ -1,0 +1,165 @@
+"""What a prior is: a diffusion network on latents, with its autoencoder, its noise schedule and its conditions.
+
+Letters in shapes: B samples, H rows and W columns of images, h and w of latents, K tokens of width D.
+"""
+from abc import ABC, abstractmethod
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import torch
+from jaxtyping import Float, Int64
+from torch import Tensor, nn
+
+from asset3d.errors import InputError
+from asset3d.ops.attention import AttentionProcessor
+from asset3d.registry import Config, InputPath
+
+
+class PriorConfig(Config):
+    model: InputPath
+    """A folder in diffusers format."""
+
+
+@dataclass(frozen=True)
+class Condition:
+    """What a network is told besides the noisy latent, for B samples; made by the prior that takes it."""
+
+    tokens: Float[Tensor, "B K D"]
+    """What cross-attention sees."""
+    latents: Float[Tensor, "B C h w"] | None = None
+    """Channels put beside the noisy latent."""
+
+    def __len__(self) -> int:
+        return len(self.tokens)
+
+    def absent(self) -> "Condition":
+        """The condition of the unconditional half: all zeros."""
+        latents = None if self.latents is None else torch.zeros_like(self.latents)
+        return Condition(torch.zeros_like(self.tokens), latents)
+
+    def beside(self, other: "Condition") -> "Condition":
+        """The samples of both, one after the other."""
+        latents = None if self.latents is None else torch.cat([self.latents, other.latents])
+        return Condition(torch.cat([self.tokens, other.tokens]), latents)
+
+    def repeated(self, count: int) -> "Condition":
+        """Each sample `count` times in a row."""
+        latents = None if self.latents is None else self.latents.repeat_interleave(count, 0)
+        return replace(self, tokens=self.tokens.repeat_interleave(count, 0), latents=latents)
+
+
+class Prior(nn.Module, ABC):
+    """Base of all priors. Made by its `load`, or of networks by a trainer; gradients reach its inputs, never weights
+    that were frozen."""
+
+    def __init__(self, unet: nn.Module, vae: nn.Module, scheduler):
+        super().__init__()
+        self.unet, self.vae, self.scheduler = unet, vae, scheduler
+        self.attention = AttentionProcessor(unet)
+        """How images may share keys and values; with one key, gradients of queries and keys are exactly zero."""
+        self.register_buffer("signal", scheduler.alphas_cumprod.float().clone(), persistent=False)
+
+    @classmethod
+    @abstractmethod
+    def load(cls, folder: Path, device: torch.device | str = "cpu") -> "Prior":
+        """The networks of a folder, frozen.
+
+        Raises:
+            InputError: a part is missing or does not fit.
+        """
+
+    @property
+    def image_size(self) -> int:
+        """Rows and columns of the images that the network was trained on."""
+        return self.unet.config.sample_size << (len(self.vae.config.block_out_channels) - 1)
+
+    @property
+    def n_times(self) -> int:
+        """Steps of the noise schedule."""
+        return len(self.signal)
+
+    def encode(self, images: Float[Tensor, "B H W 3"]) -> Float[Tensor, "B 4 h w"]:
+        """Latents of images in [0, 1], as the network wants them; differentiable."""
+        return self.encode_unscaled(images) * self.vae.config.scaling_factor
+
+    def encode_unscaled(self, images: Float[Tensor, "B H W 3"]) -> Float[Tensor, "B 4 h w"]:
+        """The mode of the autoencoder's distribution."""
+        return self.vae.encode(images.permute(0, 3, 1, 2) * 2 - 1).latent_dist.mode()
+
+    def decode(self, latents: Float[Tensor, "B 4 h w"]) -> Float[Tensor, "B H W 3"]:
+        """Images in [0, 1] of latents."""
+        images = self.vae.decode(latents / self.vae.config.scaling_factor).sample
+        return (images.permute(0, 2, 3, 1) / 2 + 0.5).clamp(0, 1)
+
+    def add_noise(self, latents: Float[Tensor, "B 4 h w"], noise: Float[Tensor, "B 4 h w"],
+                  times: Int64[Tensor, "B"]) -> Float[Tensor, "B 4 h w"]:
+        """sqrt(signal) * latent + sqrt(1 - signal) * noise."""
+        signal = self.signal[times].view(-1, 1, 1, 1)
+        return signal.sqrt() * latents + (1 - signal).sqrt() * noise
+
+    def noise_in(self, latents: Float[Tensor, "B 4 h w"], times: Int64[Tensor, "B"],
+                 condition: Condition) -> Float[Tensor, "B 4 h w"]:
+        """The noise that the network sees in noisy latents."""
+        given = latents if condition.latents is None else torch.cat([latents, condition.latents], 1)
+        predicted = self.unet(given, times, encoder_hidden_states=condition.tokens).sample
+        if self.scheduler.config.prediction_type == "v_prediction":  # Salimans & Ho 2022
+            signal = self.signal[times].view(-1, 1, 1, 1)
+            return signal.sqrt() * predicted + (1 - signal).sqrt() * latents
+        return predicted
+
+    def guided_noise(self, latents: Float[Tensor, "B 4 h w"], times: Int64[Tensor, "B"], condition: Condition,
+                     guidance_scale: float) -> Float[Tensor, "B 4 h w"]:
+        """Classifier-free guidance (Ho & Salimans 2022): absent + scale * (present - absent), in one call of the
+        network; the unconditional half comes first, as diffusers orders them. Scale 1 is the condition alone."""
+        if guidance_scale == 1:
+            return self.noise_in(latents, times, condition)
+        both = condition.absent().beside(condition)
+        absent, present = self.noise_in(torch.cat([latents] * 2), torch.cat([times] * 2), both).chunk(2)
+        return absent + guidance_scale * (present - absent)
+
+    @torch.no_grad()
+    def sample(self, condition: Condition, generator: torch.Generator, *, steps: int = 50, guidance_scale: float = 3.0,
+               eta: float = 1.0) -> Float[Tensor, "B H W 3"]:
+        """New images by DDIM (Song et al. 2021) with as many steps; eta 0 draws no noise on the way, 1 as much as the
+        ancestral sampler. Noise is drawn sample after sample, so that a sample does not depend on its batch."""
+        from diffusers import DDIMScheduler
+
+        scheduler = DDIMScheduler.from_config(self.scheduler.config, clip_sample=False, set_alpha_to_one=False)
+        scheduler.set_timesteps(steps)
+        size, channels = self.unet.config.sample_size, self.unet.config.out_channels
+        noise = torch.randn(len(condition), steps + 1, channels, size, size, generator=generator)
+        noise = noise.to(self.signal.device).unbind(1)
+        latents = noise[0]
+        for k, time in enumerate(scheduler.timesteps):
+            times = torch.full((len(latents),), int(time), device=latents.device)
+            predicted = self.guided_noise(latents, times, condition, guidance_scale)
+            latents = scheduler.step(self._as_predicted(predicted, latents, times), time, latents, eta=eta,
+                                     variance_noise=noise[k + 1] if eta else None).prev_sample
+        return self.decode(latents)
+
+    def _as_predicted(self, noise: Tensor, latents: Tensor, times: Tensor) -> Tensor:
+        """What the scheduler expects of a network, from the noise."""
+        if self.scheduler.config.prediction_type != "v_prediction":
+            return noise
+        signal = self.signal[times].view(-1, 1, 1, 1)
+        return (noise - (1 - signal).sqrt() * latents) / signal.sqrt()
+
+
+def part(folder: Path, name: str, load):
+    """A part of a model folder, by `from_pretrained` of its class; safetensors only, no download.
+
+    Raises:
+        InputError: it is missing or damaged.
+    """
+    if not (folder / name).is_dir():
+        raise InputError(f"model {folder}: the folder {name}/ is missing; a model is a folder in diffusers format, "
+                         "convert published checkpoints with `python -m asset3d.models convert`")
+    try:
+        return load(folder / name)
+    except (OSError, ValueError, KeyError, RuntimeError) as error:
+        raise InputError(f"model {folder / name}: cannot be loaded: {error}") from error
+
+
+def pretrained(folder: Path, name: str, network: type) -> nn.Module:
+    """A network of diffusers or transformers in a model folder; from safetensors, without a look at any network."""
+    return part(folder, name, lambda path: network.from_pretrained(path, use_safetensors=True, local_files_only=True))

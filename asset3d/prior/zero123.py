@@ -1,0 +1,144 @@
+"""Zero-1-to-3 (Liu et al. 2023): the view of an object from another direction, given one or more views of it.
+
+The network sees the noisy latent beside the latent of the first given view, and, by cross-attention, one token of image
+and pose for each given view. With a single view, as published, that is a single token: softmax over one key is 1, so
+that queries and keys of cross-attention have no effect and no gradient (Yu et al. 2024). Several views stand side by
+side, as in Cascade-Zero123's refiner and in the multi-view model of Yu et al.
+
+V given views; poses as (azimuth, elevation in degrees, distance).
+"""
+import math
+import json
+from pathlib import Path
+from typing import Literal
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from asset3d.errors import InputError
+from asset3d.prior.base import Condition, Prior, PriorConfig, part, pretrained
+from asset3d.registry import register
+
+WEIGHTS, EXTRACTOR = "diffusion_pytorch_model.safetensors", "preprocessor_config.json"
+HALF = (0.5, 0.5, 0.5), (0.5, 0.5, 0.5)
+
+
+class Zero123Config(PriorConfig):
+    type: Literal["zero123"] = "zero123"
+    compat: Literal["zero123", "stable_zero123"] = "zero123"
+    """What the fourth number of the pose is: the change of distance, or, as Stable Zero123 was trained, the polar angle
+    of the given view."""
+
+
+def relative_pose(given: Float[Tensor, "B 3"], target: Float[Tensor, "B 3"],
+                  compat: str = "zero123") -> Float[Tensor, "B 4"]:
+    """What the network is told of the way from a given view to the target: change of the polar angle (from the up
+    axis, radians), sine and cosine of the change of azimuth, change of distance.
+
+    Azimuths of asset3d and of Zero-1-to-3 both grow counter-clockwise seen from above; only their zeros differ, which
+    a difference does not show.
+    """
+    polar = torch.deg2rad(given[:, 1] - target[:, 1])  # polar = 90 degrees - elevation
+    azimuth = torch.deg2rad(target[:, 0] - given[:, 0])
+    last = target[:, 2] - given[:, 2] if compat == "zero123" else torch.deg2rad(90 - given[:, 1])
+    return torch.stack([polar, azimuth.sin(), azimuth.cos(), last], -1)
+
+
+class Projection(nn.Module):
+    """From an image embedding and a pose to a token; starts as the embedding itself. Named as published folders have
+    it: cc_projection/ with `projection.weight` and `projection.bias`."""
+
+    def __init__(self, width: int, token_width: int, pose_width: int = 4):
+        super().__init__()
+        self.projection = nn.Linear(width + pose_width, token_width)
+        with torch.no_grad():
+            nn.init.eye_(self.projection.weight)
+            self.projection.weight[:, width:] = 0
+            self.projection.bias.zero_()
+
+    def forward(self, embedding: Float[Tensor, "... D"], pose: Float[Tensor, "... 4"]) -> Float[Tensor, "... T"]:
+        return self.projection(torch.cat([embedding, pose], -1))
+
+
+@register("prior", Zero123Config)
+class Zero123(Prior):
+    """The view of an object from another direction, given one or more views of it."""
+
+    def __init__(self, unet: nn.Module, vae: nn.Module, scheduler, image_encoder: nn.Module, projection: Projection,
+                 compat: str = "zero123", colors: tuple = HALF):
+        super().__init__(unet, vae, scheduler)
+        self.image_encoder, self.cc_projection, self.compat = image_encoder, projection, compat
+        self.colors = colors
+        """Mean and deviation of the colours that the image encoder was trained on."""
+
+    @classmethod
+    def load(cls, folder: Path, device: torch.device | str = "cpu", compat: str = "zero123") -> "Zero123":
+        from diffusers import AutoencoderKL, DDIMScheduler, UNet2DConditionModel
+        from transformers import CLIPVisionModelWithProjection
+
+        unet = pretrained(folder, "unet", UNet2DConditionModel)
+        vae = pretrained(folder, "vae", AutoencoderKL)
+        encoder = pretrained(folder, "image_encoder", CLIPVisionModelWithProjection)
+        scheduler = part(folder, "scheduler", lambda path: DDIMScheduler.from_pretrained(path, local_files_only=True))
+        projection = Projection(encoder.config.projection_dim, unet.config.cross_attention_dim)
+        part(folder, "cc_projection", lambda path: _load_weights(projection, path))
+        extractor = part(folder, "feature_extractor", lambda path: json.loads((path / EXTRACTOR).read_text("utf-8")))
+        colors = tuple(tuple(extractor[name]) for name in ("image_mean", "image_std"))
+        prior = cls(unet, vae, scheduler, encoder, projection, compat, colors)
+        return prior.requires_grad_(False).eval().to(device)
+
+    def save(self, folder: Path) -> None:
+        """Write all parts in the layout that `load` reads."""
+        from safetensors.torch import save_file
+
+        for name in ("unet", "vae", "image_encoder"):
+            getattr(self, name).save_pretrained(folder / name, safe_serialization=True)
+        self.scheduler.save_pretrained(folder / "scheduler")
+        (folder / "cc_projection").mkdir(parents=True, exist_ok=True)
+        save_file({name: value.contiguous() for name, value in self.cc_projection.state_dict().items()},
+                  folder / "cc_projection" / WEIGHTS)
+        (folder / "feature_extractor").mkdir(exist_ok=True)
+        document = {"feature_extractor_type": "CLIPImageProcessor", "image_mean": self.colors[0],
+                    "image_std": self.colors[1], "size": {"shortest_edge": self.image_encoder.config.image_size}}
+        (folder / "feature_extractor" / EXTRACTOR).write_text(json.dumps(document, indent=1), encoding="utf-8")
+
+    def embed(self, images: Float[Tensor, "B H W 3"]) -> Float[Tensor, "B D"]:
+        """CLIP embeddings, resized as the published model was trained: bicubic, corners aligned, no antialiasing."""
+        size = self.image_encoder.config.image_size
+        pixels = images.permute(0, 3, 1, 2)
+        if pixels.shape[2:] != (size, size):
+            pixels = nn.functional.interpolate(pixels, (size, size), mode="bicubic", align_corners=True)
+        mean, deviation = (pixels.new_tensor(values).view(3, 1, 1) for values in self.colors)
+        return self.image_encoder(pixel_values=(pixels - mean) / deviation).image_embeds
+
+    def tokens(self, embeddings: Float[Tensor, "B V D"], poses: Float[Tensor, "B V 4"]) -> Float[Tensor, "B V T"]:
+        """One token per given view."""
+        return self.cc_projection(embeddings, poses)
+
+    def condition(self, images: Float[Tensor, "B V H W 3"], given: Float[Tensor, "B V 3"],
+                  target: Float[Tensor, "B 3"]) -> Condition:
+        """What the network is told to draw the target; the first view also as a latent, unscaled as published."""
+        b, v = images.shape[:2]
+        embeddings = self.embed(images.flatten(0, 1)).unflatten(0, (b, v))
+        poses = relative_pose(given.flatten(0, 1), target.repeat_interleave(v, 0), self.compat).unflatten(0, (b, v))
+        return Condition(self.tokens(embeddings, poses), self.encode_unscaled(images[:, 0]))
+
+
+
+
+def _load_weights(module: nn.Module, folder: Path) -> None:
+    from safetensors.torch import load_file
+
+    path = folder / WEIGHTS
+    if not path.is_file():
+        raise InputError(f"{path}: no such file; weights are read from safetensors only")
+    module.load_state_dict(load_file(path))
+
+
+def noise_schedule(n_times: int = 1000):
+    """That of Stable Diffusion: betas 0.00085 to 0.012, linear in their roots; the network predicts the noise."""
+    from diffusers import DDIMScheduler
+
+    return DDIMScheduler(num_train_timesteps=n_times, beta_start=0.00085, beta_end=0.012, beta_schedule="scaled_linear",
+                         clip_sample=False, set_alpha_to_one=False, steps_offset=1)

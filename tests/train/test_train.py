@@ -1,0 +1,95 @@
+"""Trainers: they learn, go on to the same bits after a stop, save what priors load, and see nothing that is held out."""
+import json
+
+import pytest
+import torch
+
+import asset3d
+from asset3d import toybox
+from asset3d.prior.zero123 import Zero123
+from asset3d.train._pool import PoolConfig, ViewPool, poses_of
+
+
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory):
+    return tmp_path_factory.mktemp("cache")
+
+
+def settings(cache, **more) -> dict:
+    return {"train.train.data": {"objects": 12, "views": 4, "size": 32, "cache": str(cache)}, "batch": 8,
+            "train.validate_every": 20, **more}
+
+
+@pytest.fixture(scope="module")
+def autoencoder(cache, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("autoencoder") / "run"
+    asset3d.Run("train/autoencoder", folder, **AUTOENCODER(cache)).result
+    return folder / "result" / "model"
+
+
+def AUTOENCODER(cache):
+    return settings(cache, steps=40, **{"train.train.channels": [8, 16, 16], "train.train.width": 24})
+
+
+def zero123(cache, autoencoder, **more):
+    return settings(cache, autoencoder=str(autoencoder), **{
+        "steps": 30, "train.train.channels": [16, 32], "train.train.sampling_steps": 2, "train.learning_rate": 0.004,
+        "train.warm_up": 0, **more})
+
+
+def tensors_of(folder) -> dict[str, bytes]:
+    return {str(path.relative_to(folder)): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
+
+
+def stopped_and_resumed(recipe, folder, step, options) -> dict[str, bytes]:
+    with asset3d.Run(recipe, folder, **options) as run:
+        for state in run:
+            if state.step == step:
+                break
+    asset3d.Run.resume(folder).result
+    return tensors_of(folder / "result" / "model")
+
+
+def test_the_autoencoder_learns(autoencoder):
+    curve = json.loads((autoencoder / "card.json").read_text())["curve"]
+    assert [point["step"] for point in curve] == [20, 40]
+    assert curve[1]["validation psnr"] > curve[0]["validation psnr"] + 0.3
+
+
+def test_a_training_that_was_stopped_ends_in_the_same_bytes(autoencoder, cache, tmp_path):
+    again = stopped_and_resumed("train/autoencoder", tmp_path / "run", 23, AUTOENCODER(cache))
+    assert again == tensors_of(autoencoder) and len(again) > 8
+
+
+def test_the_base_is_trained_and_loads_as_a_prior(autoencoder, cache, tmp_path):
+    folder = tmp_path / "run"
+    asset3d.Run("train/zero123", folder, **zero123(cache, autoencoder)).result
+    events = map(json.loads, (folder / "events.jsonl").read_text().splitlines())
+    losses = [event["metrics"]["noise"] for event in events if event["kind"] == "step"]
+    assert sum(losses[-10:]) < 0.95 * sum(losses[:10])
+    prior = Zero123.load(folder / "result" / "model")
+    assert prior.image_size == 32 and prior.unet.config.in_channels == 8
+    assert tensors_of(folder / "result" / "model") == stopped_and_resumed(
+        "train/zero123", tmp_path / "other", 17, zero123(cache, autoencoder))
+
+
+def test_several_given_views(autoencoder, cache, tmp_path):
+    options = zero123(cache, autoencoder, **{"steps": 4, "train.train.given_views": [1, 3]})
+    asset3d.Run("train/zero123", tmp_path / "run", **options).result
+
+
+def test_pools_hold_what_the_toybox_shows(cache):
+    pool = ViewPool(PoolConfig(objects=12, views=4, size=32, cache=cache)).prepare(print, lambda: None)
+    sample = toybox.Samples("train", "zero123", 4, 32)[5]
+    alpha = sample.views.color[..., 3:]
+    white = sample.views.color[..., :3] * alpha + 1 - alpha
+    got = pool.images(torch.full((4,), 5), torch.arange(4))
+    torch.testing.assert_close(got, white, atol=1.1 / 255, rtol=0)  # stored in bytes
+    torch.testing.assert_close(pool.poses(torch.full((4,), 5), torch.arange(4)), poses_of(sample.camera))
+    assert pool.captions[5] == sample.caption
+
+
+def test_poses_of_cameras():
+    camera = asset3d.orbit([30.0, -170.0], [-20.0, 60.0], [1.5, 2.0], 49.1, 32)
+    torch.testing.assert_close(poses_of(camera), torch.tensor([[30.0, -20.0, 1.5], [-170.0, 60.0, 2.0]]), atol=1e-3,
+                               rtol=0)
