@@ -61,7 +61,7 @@ class Prior(nn.Module, ABC):
 
     @classmethod
     @abstractmethod
-    def load(cls, folder: Path, device: torch.device | str = "cpu") -> "Prior":
+    def load(cls, folder: str | Path, device: torch.device | str = "cpu") -> "Prior":
         """The networks of a folder, frozen.
 
         Raises:

@@ -73,10 +73,11 @@ class Zero123(Prior):
         """Mean and deviation of the colours that the image encoder was trained on."""
 
     @classmethod
-    def load(cls, folder: Path, device: torch.device | str = "cpu", compat: str = "zero123") -> "Zero123":
+    def load(cls, folder: str | Path, device: torch.device | str = "cpu", compat: str = "zero123") -> "Zero123":
         from diffusers import AutoencoderKL, DDIMScheduler, UNet2DConditionModel
         from transformers import CLIPVisionModelWithProjection
 
+        folder = Path(folder)
         unet = pretrained(folder, "unet", UNet2DConditionModel)
         vae = pretrained(folder, "vae", AutoencoderKL)
         encoder = pretrained(folder, "image_encoder", CLIPVisionModelWithProjection)
