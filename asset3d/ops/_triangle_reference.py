@@ -139,10 +139,22 @@ def _look_up(texture, uv, nearest, boundary):
     return out
 
 
+def mip_level_count(height: int, width: int, max_mip_level: int | None = None) -> int:
+    """Levels below a texture of this size: at most max_mip_level, which must be possible."""
+    possible = 0
+    while height * width > 1 and all(side == 1 or side % 2 == 0 for side in (height, width)):
+        height, width = max(height // 2, 1), max(width // 2, 1)
+        possible += 1
+    if max_mip_level is None:
+        return possible
+    if not 0 <= max_mip_level <= possible:
+        raise ValueError(f"texture: `max_mip_level` must be between 0 and {possible} for this size, "
+                         f"got {max_mip_level}")
+    return max_mip_level
+
+
 def texture_reference(texture, uv, uv_da=None, filter_mode="linear", boundary_mode="wrap", max_mip_level=None):
     """The same function as texture."""
-    from asset3d.ops.triangle import mip_level_count
-
     _, height, width, _ = texture.shape
     if filter_mode in ("nearest", "linear"):
         return _look_up(texture, uv, filter_mode == "nearest", boundary_mode)

@@ -15,6 +15,7 @@ from asset3d.ops._check import check, check_float
 from asset3d.ops._triangle_reference import antialias_reference as antialias_reference
 from asset3d.ops._triangle_reference import face_topology_reference as face_topology_reference
 from asset3d.ops._triangle_reference import interpolate_reference as interpolate_reference
+from asset3d.ops._triangle_reference import mip_level_count as mip_level_count
 from asset3d.ops._triangle_reference import rasterize_reference as rasterize_reference
 from asset3d.ops._triangle_reference import texture_reference as texture_reference
 
@@ -166,20 +167,6 @@ def _check_footprint(uv: Tensor, uv_da: Tensor | None, filter_mode: str) -> None
         raise ValueError(f"{op}: `filter_mode` {filter_mode!r} needs `uv_da`, the second output of interpolate")
     check(op, uv=(uv, "B H W 2"), uv_da=(uv_da, "B H W 4"))
     _check_finite(op, uv_da=uv_da)
-
-
-def mip_level_count(height: int, width: int, max_mip_level: int | None = None) -> int:
-    """Levels below a texture of this size: at most max_mip_level, which must be possible."""
-    possible = 0
-    while height * width > 1 and all(side == 1 or side % 2 == 0 for side in (height, width)):
-        height, width = max(height // 2, 1), max(width // 2, 1)
-        possible += 1
-    if max_mip_level is None:
-        return possible
-    if not 0 <= max_mip_level <= possible:
-        raise ValueError(f"texture: `max_mip_level` must be between 0 and {possible} for this size, "
-                         f"got {max_mip_level}")
-    return max_mip_level
 
 
 def face_topology(faces: Int32[Tensor, "F 3"], vertices: Float[Tensor, "V 3"] | None = None) -> Int32[Tensor, "F 3"]:

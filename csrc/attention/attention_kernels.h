@@ -1,13 +1,11 @@
 #pragma once
 // What both CUDA schedules share: walking over the keys of all sources, sums of rows, and the case of one key.
 #include "../common/launch.h"
+#include "../common/warp.h"
 #include "attention_math.h"
 
 namespace asset3d::attention {
 namespace {
-constexpr int kWarp = 32;
-constexpr unsigned kAllLanes = 0xffffffffu;
-
 // Keys [first, first + step) of a source; `n` of them exist.
 struct KeyTile { int source; int64_t first; int n; };
 
@@ -36,15 +34,6 @@ struct Block { int64_t at, batch; };
 __device__ __forceinline__ Block block_of(int64_t n_batch) {
   const unsigned per_batch = gridDim.x / unsigned(n_batch);
   return {blockIdx.x % per_batch, blockIdx.x / per_batch};
-}
-
-template <typename F> __device__ F sum_of_warp(F value) {
-  for (int step = kWarp / 2; step > 0; step /= 2) value += __shfl_xor_sync(kAllLanes, value, step);
-  return value;
-}
-template <typename F> __device__ F maximum_of_warp(F value) {
-  for (int step = kWarp / 2; step > 0; step /= 2) value = max(value, __shfl_xor_sync(kAllLanes, value, step));
-  return value;
 }
 
 // --- delta: one warp per query ---------------------------------------------------------------------------------------

@@ -5,12 +5,12 @@
 // added up in order: no atomics, the same bits every time.
 #include <stdexcept>
 #include "../common/launch.h"
+#include "../common/warp.h"
 #include "blend_math.h"
 
 namespace asset3d::gaussian {
 namespace {
-constexpr int kThreads = kChunkEntries, kWarp = 32, kWarps = kThreads / kWarp;
-constexpr uint32_t kAll = ~0u;
+constexpr int kThreads = kChunkEntries, kWarps = kThreads / kWarp;
 constexpr int kGroup = 8;  // values of a pass, where there are many
 static_assert(kThreads == kTile * kTile);
 
@@ -147,12 +147,6 @@ __global__ void __launch_bounds__(kThreads) behind_kernel(const BlendBackwardArg
   }
 }
 
-template <typename T>
-__device__ __forceinline__ T sum_of_warp(T value) {
-  for (int step = kWarp / 2; step > 0; step /= 2) value += __shfl_xor_sync(kAll, value, step);
-  return value;
-}
-
 // The tile of a chunk: the last one whose chunks start at or before it.
 template <typename T>
 __device__ __forceinline__ int64_t tile_of_chunk(const BlendArgs<T>& a, int64_t chunk) {
@@ -253,7 +247,7 @@ __global__ void __launch_bounds__(kThreads) blend_backward_kernel(const BlendBac
         weight = walk_back<T, kFixed>(b, geometry[k], values[kFixed ? k : 0], image, entries[k].gaussian, pixel, lowest,
                                       walk, moments);
       T* out = sums + ((k - begin) * kWarps + warp) * width;
-      const bool any = __any_sync(kAll, weight != T(0));
+      const bool any = __any_sync(kAllLanes, weight != T(0));
       for (int i = 0; i < width; ++i) {
         T mine;
         if (i < kMoments) mine = moments[i];
@@ -302,7 +296,7 @@ __global__ void __launch_bounds__(kThreads) gather_kernel(const BlendBackwardArg
       T sum = 0;
       for (int64_t slot = begin; slot < end && c <= kMoments + channels; ++slot) sum += b.partials[slot * stride + c];
       if (c < kPerGaussian)
-        for (int k = 0; k < kMoments; ++k) moments[k] = __shfl_sync(kAll, sum, k, kPerGaussian);
+        for (int k = 0; k < kMoments; ++k) moments[k] = __shfl_sync(kAllLanes, sum, k, kPerGaussian);
       if (wish >= a.splats.n || c < kMoments || c > kMoments + channels) continue;
       T* color = b.grad_colors + (a.shared_colors ? i : at) * channels + c - kMoments;
       if (c == kMoments + channels) b.grad_depths[at] = sum;
@@ -310,18 +304,6 @@ __global__ void __launch_bounds__(kThreads) gather_kernel(const BlendBackwardArg
     }
     if (self == 0 && wish < a.splats.n) write_geometry_gradient(b, at, begin < end, moments);
   }
-}
-
-// The sum of a value over the threads of a block, in every thread; in the same order every time.
-template <typename T>
-__device__ __forceinline__ T sum_of_block(T value, T* shared) {
-  const T sum = sum_of_warp(value);
-  __syncthreads();
-  if (threadIdx.x % kWarp == 0) shared[threadIdx.x / kWarp] = sum;
-  __syncthreads();
-  T total = 0;
-  for (int w = 0; w < kWarps; ++w) total += shared[w];
-  return total;
 }
 
 template <typename T>

@@ -1,12 +1,11 @@
 // Volume, CUDA schedule: one thread per ray where rays are marched, one warp per ray where samples are composited.
 #include "../common/launch.h"
+#include "../common/warp.h"
 #include "volume_math.h"
 
 namespace asset3d::volume {
 namespace {
 constexpr int kThreads = 128;
-constexpr int kWarp = 32;
-constexpr unsigned kAll = 0xffffffffu;
 
 template <typename T>
 __global__ void ray_box_kernel(const BoxArgs<T> a) {
@@ -39,14 +38,8 @@ __global__ void write_samples_kernel(const MarchArgs<T> a) {
 }
 
 template <typename T>
-__device__ T sum_of_warp(T value) {
-  for (int step = kWarp / 2; step > 0; step /= 2) value += __shfl_xor_sync(kAll, value, step);
-  return value;
-}
-
-template <typename T>
 __device__ Segment<T> from_lane(Segment<T> segment, int lane) {
-  return {__shfl_sync(kAll, segment.through, lane), __shfl_sync(kAll, segment.light, lane)};
+  return {__shfl_sync(kAllLanes, segment.through, lane), __shfl_sync(kAllLanes, segment.light, lane)};
 }
 
 // Joins the segments of lanes 0..lane (of lane..31 when `reversed`), in the order of the samples.
@@ -73,7 +66,7 @@ __global__ void composite_kernel(const CompositeArgs<T> a) {
     const bool inside = i < end;
     const T alpha = inside ? a.alpha[i] : T(0);
     const Segment<T> upto = scan_of_warp(sample_segment(alpha, T(0)), lane, false);
-    const T passed = __shfl_sync(kAll, upto.through, lane == 0 ? 0 : lane - 1);
+    const T passed = __shfl_sync(kAllLanes, upto.through, lane == 0 ? 0 : lane - 1);
     const T weight = (lane == 0 ? transmittance : transmittance * passed) * alpha;
     if (inside) a.weights[i] = weight;
     opacity += sum_of_warp(weight);
@@ -81,7 +74,7 @@ __global__ void composite_kernel(const CompositeArgs<T> a) {
       const T sum = sum_of_warp(inside ? weight * a.values[i * a.n_channels + c] : T(0));
       if (lane == 0) a.accumulated[r * a.n_channels + c] += sum;
     }
-    transmittance *= __shfl_sync(kAll, upto.through, kWarp - 1);
+    transmittance *= __shfl_sync(kAllLanes, upto.through, kWarp - 1);
   }
   if (lane == 0) a.opacity[r] = opacity;
 }
@@ -96,14 +89,14 @@ __device__ void transmittance_pass(const CompositeBackwardArgs<T>& a, int64_t r,
     const bool inside = i < end;
     const T alpha = inside ? f.alpha[i] : T(0);
     const Segment<T> upto = scan_of_warp(sample_segment(alpha, T(0)), lane, false);
-    const T passed = __shfl_sync(kAll, upto.through, lane == 0 ? 0 : lane - 1);
+    const T passed = __shfl_sync(kAllLanes, upto.through, lane == 0 ? 0 : lane - 1);
     const T here = lane == 0 ? transmittance : transmittance * passed;
     if (inside) {
       a.grad_alpha[i] = here;  // kept here until the way back; each lane reads what it wrote
       for (int64_t c = 0; c < f.n_channels; ++c)
         a.grad_values[i * f.n_channels + c] = here * alpha * a.grad_accumulated[r * f.n_channels + c];
     }
-    transmittance *= __shfl_sync(kAll, upto.through, kWarp - 1);
+    transmittance *= __shfl_sync(kAllLanes, upto.through, kWarp - 1);
   }
 }
 
