@@ -3,7 +3,12 @@
 The names below are the public API; each is imported when it is first used, so that `import asset3d` costs nothing.
 """
 import importlib
+import os
 from typing import TYPE_CHECKING, Any
+
+# OpenMP threads spin for milliseconds at the end of every loop. Where another program has one of the cores, loops over
+# small images then take twenty times as long: after about 0.1 ms a thread should sleep. Read when torch is imported.
+os.environ.setdefault("GOMP_SPINCOUNT", "2000")
 
 if TYPE_CHECKING:
     from asset3d._run import Result as Result
