@@ -26,7 +26,7 @@ class PoolConfig(Config):
     """Views of each, by the rig of Zero-1-to-3: distance U[1.5, 2.2], fov 49.1, all over the sphere."""
     size: int = Field(64, ge=16)
     """Rows and columns."""
-    cache: Path | None = None
+    cache: str | None = None  # no Path: those are inputs, which must not change while a run is interrupted
     """A folder to keep rendered views in; default: asset3d in the user's cache folder."""
 
 
@@ -49,7 +49,7 @@ class ViewPool:
         self.samples = toybox.Samples(split, "zero123", config.views, config.size)
         home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache", "asset3d")
         name = f"toybox-{toybox.VERSION}-{split}-{config.objects}x{config.views}-{config.size}"
-        self.folder = (config.cache or home) / name
+        self.folder = Path(config.cache or home).expanduser().absolute() / name
 
     def prepare(self, tell: Callable[[str], None], raise_if_cancelled: Callable[[], None]) -> "ViewPool":
         """Render what is missing; a pool that was stopped goes on where it was."""

@@ -12,7 +12,8 @@ from asset3d.train._pool import PoolConfig, ViewPool, poses_of
 
 @pytest.fixture(scope="module")
 def cache(tmp_path_factory):
-    return tmp_path_factory.mktemp("cache")
+    """A folder that is made by whoever needs it first."""
+    return tmp_path_factory.mktemp("cache") / "of" / "views"
 
 
 def settings(cache, **more) -> dict:
@@ -79,7 +80,7 @@ def test_several_given_views(autoencoder, cache, tmp_path):
 
 
 def test_pools_hold_what_the_toybox_shows(cache):
-    pool = ViewPool(PoolConfig(objects=12, views=4, size=32, cache=cache)).prepare(print, lambda: None)
+    pool = ViewPool(PoolConfig(objects=12, views=4, size=32, cache=str(cache))).prepare(print, lambda: None)
     sample = toybox.Samples("train", "zero123", 4, 32)[5]
     alpha = sample.views.color[..., 3:]
     white = sample.views.color[..., :3] * alpha + 1 - alpha
