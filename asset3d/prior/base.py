@@ -3,7 +3,7 @@
 Letters in shapes: B samples, H rows and W columns of images, h and w of latents, K tokens of width D.
 """
 from abc import ABC, abstractmethod
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -41,11 +41,6 @@ class Condition:
         """The samples of both, one after the other."""
         latents = None if self.latents is None else torch.cat([self.latents, other.latents])
         return Condition(torch.cat([self.tokens, other.tokens]), latents)
-
-    def repeated(self, count: int) -> "Condition":
-        """Each sample `count` times in a row."""
-        latents = None if self.latents is None else self.latents.repeat_interleave(count, 0)
-        return replace(self, tokens=self.tokens.repeat_interleave(count, 0), latents=latents)
 
 
 class Prior(nn.Module, ABC):

@@ -3,6 +3,7 @@ import json
 
 import pytest
 import torch
+from safetensors.torch import load_file
 
 import asset3d
 from asset3d import toybox
@@ -74,9 +75,19 @@ def test_the_base_is_trained_and_loads_as_a_prior(autoencoder, cache, tmp_path):
         "train/zero123", tmp_path / "other", 17, zero123(cache, autoencoder))
 
 
-def test_several_given_views(autoencoder, cache, tmp_path):
-    options = zero123(cache, autoencoder, **{"steps": 4, "train.train.given_views": [1, 3]})
+def momentum_of_queries(folder) -> list[float]:
+    """The largest moments that Adam keeps for the queries of cross-attention, layer by layer."""
+    path = max(folder.rglob("checkpoints/**/*.safetensors"))
+    return [value.abs().max().item() for name, value in load_file(path).items()
+            if name.startswith("adam/exp_avg/") and name.endswith("attn2.to_q.weight")]
+
+
+@pytest.mark.parametrize("given, learns", [([1, 1], False), ([2, 3], True)])
+def test_cross_attention_learns_from_several_views_only(autoencoder, cache, tmp_path, given, learns):
+    options = zero123(cache, autoencoder, **{"steps": 4, "train.train.given_views": given})
     asset3d.Run("train/zero123", tmp_path / "run", **options).result
+    momenta = momentum_of_queries(tmp_path / "run")
+    assert len(momenta) >= 3 and [momentum > 0 for momentum in momenta] == [learns] * len(momenta)
 
 
 def test_pools_hold_what_the_toybox_shows(cache):
