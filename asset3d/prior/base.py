@@ -95,12 +95,31 @@ class Prior(nn.Module, ABC):
     def noise_in(self, latents: Float[Tensor, "B 4 h w"], times: Int64[Tensor, "B"],
                  condition: Condition) -> Float[Tensor, "B 4 h w"]:
         """The noise that the network sees in noisy latents."""
+        predicted = self.predicted(latents, times, condition)
+        if not self.predicts_v:
+            return predicted
+        signal = self.signal[times].view(-1, 1, 1, 1)
+        return signal.sqrt() * predicted + (1 - signal).sqrt() * latents
+
+    @property
+    def predicts_v(self) -> bool:
+        """Whether the network predicts sqrt(signal) * noise - sqrt(1 - signal) * latent (Salimans & Ho 2022) instead of
+        the noise."""
+        return self.scheduler.config.prediction_type == "v_prediction"
+
+    def predicted(self, latents: Float[Tensor, "B 4 h w"], times: Int64[Tensor, "B"],
+                  condition: Condition) -> Float[Tensor, "B 4 h w"]:
+        """What the network says, as it was trained: noise or v."""
         given = latents if condition.latents is None else torch.cat([latents, condition.latents], 1)
-        predicted = self.unet(given, times, encoder_hidden_states=condition.tokens).sample
-        if self.scheduler.config.prediction_type == "v_prediction":  # Salimans & Ho 2022
-            signal = self.signal[times].view(-1, 1, 1, 1)
-            return signal.sqrt() * predicted + (1 - signal).sqrt() * latents
-        return predicted
+        return self.unet(given, times, encoder_hidden_states=condition.tokens).sample
+
+    def to_predict(self, latents: Float[Tensor, "B 4 h w"], noise: Float[Tensor, "B 4 h w"],
+                   times: Int64[Tensor, "B"]) -> Float[Tensor, "B 4 h w"]:
+        """What the network should have said, for latents without noise."""
+        if not self.predicts_v:
+            return noise
+        signal = self.signal[times].view(-1, 1, 1, 1)
+        return signal.sqrt() * noise - (1 - signal).sqrt() * latents
 
     def guided_noise(self, latents: Float[Tensor, "B 4 h w"], times: Int64[Tensor, "B"], condition: Condition,
                      guidance_scale: float) -> Float[Tensor, "B 4 h w"]:
@@ -134,7 +153,7 @@ class Prior(nn.Module, ABC):
 
     def _as_predicted(self, noise: Tensor, latents: Tensor, times: Tensor) -> Tensor:
         """What the scheduler expects of a network, from the noise."""
-        if self.scheduler.config.prediction_type != "v_prediction":
+        if not self.predicts_v:
             return noise
         signal = self.signal[times].view(-1, 1, 1, 1)
         return (noise - (1 - signal).sqrt() * latents) / signal.sqrt()

@@ -126,8 +126,6 @@ class Zero123(Prior):
         return Condition(self.tokens(embeddings, poses), self.encode_unscaled(images[:, 0]))
 
 
-
-
 def _load_weights(module: nn.Module, folder: Path) -> None:
     from safetensors.torch import load_file
 
@@ -137,9 +135,10 @@ def _load_weights(module: nn.Module, folder: Path) -> None:
     module.load_state_dict(load_file(path))
 
 
-def noise_schedule(n_times: int = 1000):
-    """That of Stable Diffusion: betas 0.00085 to 0.012, linear in their roots; the network predicts the noise."""
+def noise_schedule(prediction: Literal["epsilon", "v_prediction"] = "epsilon", n_times: int = 1000):
+    """That of Stable Diffusion: betas 0.00085 to 0.012, linear in their roots; `prediction` is what the network says,
+    the noise as published, or v."""
     from diffusers import DDIMScheduler
 
     return DDIMScheduler(num_train_timesteps=n_times, beta_start=0.00085, beta_end=0.012, beta_schedule="scaled_linear",
-                         clip_sample=False, set_alpha_to_one=False, steps_offset=1)
+                         clip_sample=False, set_alpha_to_one=False, steps_offset=1, prediction_type=prediction)

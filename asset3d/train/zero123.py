@@ -9,6 +9,7 @@ from pydantic import Field
 from torch import Tensor
 
 from asset3d import toybox
+from asset3d.errors import InputError
 from asset3d.metric.psnr import psnr
 from asset3d.prior.base import Condition, pretrained
 from asset3d.prior.zero123 import Projection, Zero123, noise_schedule, relative_pose
@@ -28,8 +29,13 @@ class Zero123TrainConfig(Config):
     """A folder with vae/ and image_encoder/, which stay as they are: what `train/autoencoder` makes."""
     given_views: tuple[int, int] = (1, 1)
     """Fewest and most views that are given; their number is drawn for each step."""
-    channels: tuple[int, ...] = (64, 128)
+    channels: tuple[int, ...] = (48, 96)
     """Of the levels of the network."""
+    prediction: Literal["epsilon", "v_prediction"] = "v_prediction"
+    """What the network learns to say: the noise, as published, or v (Salimans & Ho 2022), from which a small network
+    learns the whole picture sooner: where nearly all is noise, the noise itself is no news."""
+    initial: InputPath | None = None
+    """A model to go on from; default: random weights."""
     drop_tokens: float = Field(0.10, ge=0, lt=1)
     """Share of samples without tokens, for guidance (zero123: below 0.10)."""
     drop_latents: tuple[float, float] = (0.05, 0.15)
@@ -52,9 +58,18 @@ class Zero123Trainer(Trainer):
         size = self.config.data.size >> (len(vae.config.block_out_channels) - 1)
         unet = seeded(lambda: small_unet(self.config.channels, size, 2 * vae.config.latent_channels,
                                          vae.config.latent_channels, width), generator)
-        self.prior = Zero123(unet, vae, noise_schedule(), encoder, Projection(width, width))
+        self.prior = Zero123(unet, vae, noise_schedule(self.config.prediction), encoder, Projection(width, width))
         for frozen in (vae, encoder):
             frozen.requires_grad_(False)
+        if self.config.initial is not None:
+            self._go_on_from(Zero123.load(self.config.initial))
+
+    def _go_on_from(self, other: Zero123) -> None:
+        for name in ("unet", "cc_projection"):
+            getattr(self.prior, name).load_state_dict(getattr(other, name).state_dict())
+        if other.predicts_v != self.prior.predicts_v:
+            raise InputError(f"{self.config.initial}: predicts {other.scheduler.config.prediction_type}; "
+                             "set `prediction` to that")
 
     def prepare(self, tell: Callable[[str], None], raise_if_cancelled: Callable[[], None]) -> None:
         self.pool = LatentPool(self.config.data).prepare(self.prior, tell, raise_if_cancelled)
@@ -73,7 +88,7 @@ class Zero123Trainer(Trainer):
         order = torch.rand(draw.batch, self.config.data.views, generator=draw.generator).argsort(1)
         condition = self.conditions(self.pool, objects, order[:, 1 : 1 + n_given], order[:, 0], draw.device)
         condition = self._dropped(condition, draw)
-        return {"noise": self._noise_loss(self.pool.latents_of(objects, order[:, 0]), condition, draw)}
+        return {"noise": self._denoising_loss(self.pool.latents_of(objects, order[:, 0]), condition, draw)}
 
     def conditions(self, pool: LatentPool, objects: Int64[Tensor, "B"], given: Int64[Tensor, "B V"],
                    target: Int64[Tensor, "B"], device) -> Condition:
@@ -93,21 +108,21 @@ class Zero123Trainer(Trainer):
         return Condition(condition.tokens * with_tokens.view(-1, 1, 1),
                          condition.latents * with_latents.view(-1, 1, 1, 1))
 
-    def _noise_loss(self, latents: Float[Tensor, "B 4 h w"], condition: Condition, draw: Draw) -> Tensor:
+    def _denoising_loss(self, latents: Float[Tensor, "B 4 h w"], condition: Condition, draw: Draw) -> Tensor:
         latents = latents * self.prior.vae.config.scaling_factor
         noise = torch.randn(latents.shape, generator=draw.generator)
         times = torch.randint(self.prior.n_times, (len(latents),), generator=draw.generator)
         latents, noise, times = (t.to(draw.device) for t in (latents, noise, times))
-        predicted = self.prior.noise_in(self.prior.add_noise(latents, noise, times), times, condition)
-        return torch.nn.functional.mse_loss(predicted, noise)
+        predicted = self.prior.predicted(self.prior.add_noise(latents, noise, times), times, condition)
+        return torch.nn.functional.mse_loss(predicted, self.prior.to_predict(latents, noise, times))
 
     def validate(self, draw: Draw) -> tuple[dict[str, float], Float[Tensor, "H W 3"]]:
         objects = torch.arange(N_VALIDATED)
         given = torch.arange(1, 1 + self.config.given_views[1]).expand(N_VALIDATED, -1)
         target = torch.zeros_like(objects)
         condition = self.conditions(self.held_pool, objects, given, target, draw.device)
-        numbers = {"validation noise": self._noise_loss(self.held_pool.latents_of(objects, target), condition,
-                                                        draw).item()}
+        latents = self.held_pool.latents_of(objects, target)
+        numbers = {"validation noise": self._denoising_loss(latents, condition, draw).item()}
         few = Condition(condition.tokens[:N_DRAWN], condition.latents[:N_DRAWN])
         got = self.prior.sample(few, draw.generator, steps=self.config.sampling_steps).cpu()
         want, first = (self.held_pool.views.images(objects[:N_DRAWN], views[:N_DRAWN])
