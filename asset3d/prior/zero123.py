@@ -45,6 +45,18 @@ def relative_pose(given: Float[Tensor, "B 3"], target: Float[Tensor, "B 3"],
     return torch.stack([polar, azimuth.sin(), azimuth.cos(), last], -1)
 
 
+def ways(given: Float[Tensor, "B V 3"], target: Float[Tensor, "B 3"],
+         compat: str = "zero123") -> Float[Tensor, "B V 4"]:
+    """`relative_pose` from each of several given views."""
+    b, v = given.shape[:2]
+    return relative_pose(given.flatten(0, 1), target.repeat_interleave(v, 0), compat).unflatten(0, (b, v))
+
+
+def with_second(many: Float[Tensor, "B V *rest"], one: Float[Tensor, "B *rest"]) -> Tensor:
+    """`one` between the first and the others: the place of the coarse target."""
+    return torch.cat([many[:, :1], one[:, None], many[:, 1:]], 1)
+
+
 class Projection(nn.Module):
     """From an image embedding and a pose to a token; starts as the embedding itself. Named as published folders have
     it: cc_projection/ with `projection.weight` and `projection.bias`."""
@@ -117,12 +129,20 @@ class Zero123(Prior):
         """One token per given view."""
         return self.cc_projection(embeddings, poses)
 
-    def condition(self, images: Float[Tensor, "B V H W 3"], given: Float[Tensor, "B V 3"],
-                  target: Float[Tensor, "B 3"]) -> Condition:
-        """What the network is told to draw the target; the first view also as a latent, unscaled as published."""
-        b, v = images.shape[:2]
-        embeddings = self.embed(images.flatten(0, 1)).unflatten(0, (b, v))
-        poses = relative_pose(given.flatten(0, 1), target.repeat_interleave(v, 0), self.compat).unflatten(0, (b, v))
+    def condition(self, images: Float[Tensor, "B V H W 3"], given: Float[Tensor, "B V 3"], target: Float[Tensor, "B 3"],
+                  coarse: Float[Tensor, "B H W 3"] | None = None) -> Condition:
+        """What the network is told to draw the target; the first view also as a latent, unscaled as published.
+
+        Args:
+            images: The given views. For the refiner of Cascade-Zero123: the source, then self-prompted views.
+            given: Where they were taken from.
+            target: Where to look from.
+            coarse: A first guess of the target, for that refiner: the second token, with a pose of four zeros.
+        """
+        poses = ways(given, target, self.compat)
+        if coarse is not None:
+            images, poses = with_second(images, coarse), with_second(poses, torch.zeros_like(poses[:, 0]))
+        embeddings = self.embed(images.flatten(0, 1)).unflatten(0, images.shape[:2])
         return Condition(self.tokens(embeddings, poses), self.encode_unscaled(images[:, 0]))
 
 

@@ -126,3 +126,16 @@ def test_an_absent_condition_is_zero(prior):
     absent = prior.condition(views(2), GIVEN[:, :2], TARGET).absent()
     assert isinstance(absent, Condition) and not absent.tokens.any() and not absent.latents.any()
     assert absent.tokens.shape == (1, 2, tiny_models.WIDTH)
+
+
+@torch.no_grad()
+def test_the_coarse_target_is_the_second_token_and_has_a_pose_of_four_zeros(prior):
+    """The order of Cascade-Zero123: source, coarse target, then the self-prompted views."""
+    images, coarse = views(4), views(1, seed=9)[:, 0]
+    condition = prior.condition(images, GIVEN, TARGET, coarse)
+    without = prior.condition(images, GIVEN, TARGET)
+    linear = prior.cc_projection.projection
+    want = prior.embed(coarse) @ linear.weight[:, : tiny_models.WIDTH].T + linear.bias
+    torch.testing.assert_close(condition.tokens[:, 1], want, atol=1e-5, rtol=0)
+    torch.testing.assert_close(condition.tokens[:, [0, 2, 3, 4]], without.tokens, atol=1e-5, rtol=0)
+    assert torch.equal(condition.latents, without.latents) and condition.tokens.shape[1] == 5
