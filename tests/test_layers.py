@@ -13,6 +13,7 @@ LAYERS = [
     ["_C", "_emulated"],
     ["ops"],
     ["scene"],
+    ["models"],
     ["prior", "metric", "representation"],
     ["exporter", "loss", "renderer"],
     ["toybox"],

@@ -16,6 +16,8 @@ import pytest
 import asset3d
 
 ROOT = Path(__file__).resolve().parents[1]
+SAMPLE = "asset3d/models/embedded/sample"
+"""A model that is embedded for these tests alone, beside those that there are."""
 LEFT_BEHIND = shutil.ignore_patterns(".git", ".venv", "build", "dist", "outputs", "node_modules", "__pycache__", "*.so",
                                      "*.egg-info", ".pytest_cache")
 
@@ -34,6 +36,9 @@ def built(tmp_path_factory) -> Path:
     """A folder with the sdist, and the wheel that was built from the sdist."""
     checkout = tmp_path_factory.mktemp("copy") / "asset3d"
     shutil.copytree(ROOT, checkout, ignore=LEFT_BEHIND)
+    (checkout / SAMPLE / "unet").mkdir(parents=True)
+    (checkout / SAMPLE / "card.json").write_text('{"licence": "CC0-1.0"}')
+    (checkout / SAMPLE / "unet" / "diffusion_pytorch_model.safetensors").write_bytes(b"weights")
     call(sys.executable, "-m", "build", "--no-isolation", ".", cwd=checkout, ASSET3D_CUDA="0",
          PATH=os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]]))
     return checkout / "dist"
@@ -67,6 +72,9 @@ def test_the_wheel_holds_the_package_and_nothing_else(built):
         metadata = Parser().parsestr(archive.read(next(n for n in names if n.endswith(".dist-info/METADATA"))).decode())
     assert {name.split("/")[0] for name in names} == {"asset3d", f"asset3d-{asset3d.__version__}.dist-info"}
     python_files = {path.relative_to(ROOT).as_posix() for path in (ROOT / "asset3d").rglob("*.py")}
+    models = {path.relative_to(ROOT).as_posix() for path in (ROOT / "asset3d/models/embedded").rglob("*")
+              if path.is_file()}
+    assert models | {f"{SAMPLE}/card.json", f"{SAMPLE}/unet/diffusion_pytorch_model.safetensors"} <= set(names)
     recipes = {f"asset3d/recipes/{path.name}" for path in (ROOT / "recipes").glob("*.yaml")}
     assert python_files | recipes | {"asset3d/py.typed", "asset3d/report/style.css"} <= set(names)
     libraries = [name for name in names if name.endswith(".so")]
@@ -82,6 +90,8 @@ def test_commands_work_without_the_checkout(installed, tmp_path):
     assert "asset3d.run" in call(installed, "-m", "asset3d.run", "--help", cwd=tmp_path)
     plan = call(installed, "-m", "asset3d.run", "--dry-run", "quickstart", cwd=tmp_path)
     assert "evaluate" in plan and "export" in plan
+    known = call(installed, "-m", "asset3d.models", "list", cwd=tmp_path)
+    assert re.search(r"^sample .* CC0-1.0 .* embedded$", known, re.M), known
     assert list(tmp_path.iterdir()) == []
 
 

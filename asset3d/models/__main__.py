@@ -1,0 +1,91 @@
+"""Models: what is known, and how to get it.
+
+    python -m asset3d.models list                     known models: size, licence, use, whether they are here
+    python -m asset3d.models fetch NAME [...]         download and convert a published model
+    python -m asset3d.models convert CHECKPOINT DIR   a published checkpoint -> a folder in diffusers format
+    python -m asset3d.models embed RUN NAME [to=DIR]  the result of a training -> a model that comes with asset3d
+
+fetch takes mirror=URL (a hub of the same layout), path=FILE_OR_FOLDER (a copy that you have), sha256=HEX.
+ASSET3D_MODELS names the folder that fetched models are kept in; ASSET3D_MODEL_POLICY=commercial|research|any says which
+licences are accepted.
+
+Exit: 0 done, 1 failed, 2 refused input, 130 interrupted.
+"""
+import sys
+from pathlib import Path
+
+from asset3d import models
+from asset3d.errors import Asset3DError, InputError, did_you_mean
+from asset3d.models import catalog, policy
+
+INTERRUPTED = 130
+
+
+def main(argv: list[str] | None = None) -> int:
+    """The command; returns the exit status."""
+    argv = sys.argv[1:] if argv is None else argv
+    if not argv or argv[0] in ("-h", "--help"):
+        print(__doc__.strip(), file=sys.stdout if argv else sys.stderr)
+        return 0 if argv else 2
+    try:
+        if argv[0] not in COMMANDS:
+            raise InputError(f"unknown command {argv[0]}{did_you_mean(argv[0], COMMANDS)}")
+        plain = [text for text in argv[1:] if "=" not in text]
+        options = dict(text.split("=", 1) for text in argv[1:] if "=" in text)
+        COMMANDS[argv[0]](plain, options)
+        return 0
+    except Asset3DError as error:
+        print(error, file=sys.stderr)
+        return error.exit_code
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        return INTERRUPTED
+
+
+def print_list(plain: list[str], options: dict[str, str]) -> None:
+    """A table of all known models."""
+    _expect("list", plain, options, 0)
+    from asset3d.models.embed import size_of
+
+    rows = [("name", "prior", "size", "use", "licence", "where")]
+    local = {**{name: models.home() / name for name in models.fetched()},
+             **{name: models.EMBEDDED / name for name in models.embedded()}}
+    for name in sorted({*local, *catalog.PUBLISHED}):
+        folder, known = local.get(name), catalog.PUBLISHED.get(name)
+        card = models.card_of(folder) if folder else {
+            "prior": known.prior, "use": known.use, "licence": known.licence}
+        size = f"{size_of(folder) / 1e6:.1f} MB" if folder else f"{known.gigabytes * 1e3:.0f} MB"
+        where = "embedded" if folder == models.EMBEDDED / name else str(folder) if folder else known.source
+        rows.append((name, card.get("prior", "-"), size, policy.use_of(card), card.get("licence", "-"), where))
+    widths = [max(len(row[i]) for row in rows) for i in range(5)]
+    for row in rows:
+        print("  ".join(text.ljust(width) for text, width in zip(row, widths)) + "  " + row[5])
+    print(f"policy: {policy.current()} ({policy.VARIABLE})")
+
+
+def embed(plain: list[str], options: dict[str, str]) -> None:
+    """Write a trained model into the package."""
+    _expect("embed", plain, options, 2, "to")
+    from asset3d.models.embed import embed, size_of
+
+    home = Path(options["to"]) if "to" in options else models.EMBEDDED
+    folder = embed(Path(plain[0]), plain[1], home)
+    together = sum(size_of(path.parent) for path in home.glob(f"*/{models.CARD}"))
+    uses = models.card_of(folder).get("uses")
+    print(f"{folder}: {size_of(folder) / 1e6:.2f} MB{f', uses {uses}' if uses else ''}; all models there: "
+          f"{together / 1e6:.2f} MB")
+
+
+def _expect(command: str, plain: list[str], options: dict[str, str], count: int, *known: str) -> None:
+    """Refuse what the command does not take."""
+    if len(plain) != count:
+        raise InputError(f"{command}: takes {count} arguments, got {len(plain)}; see python -m asset3d.models --help")
+    for name in options:
+        if name not in known:
+            raise InputError(f"{command}: unknown option {name}={did_you_mean(name, known)}")
+
+
+COMMANDS = {"list": print_list, "embed": embed}
+
+if __name__ == "__main__":
+    sys.exit(main())
