@@ -1,6 +1,8 @@
 """Networks of published layouts with a few thousand random weights."""
 import torch
 
+from asset3d.scene.camera import orbit
+from asset3d.scene.views import Views
 from asset3d.prior.zero123 import Projection, Zero123, noise_schedule
 
 WIDTH = 24
@@ -46,3 +48,11 @@ def zero123(seed: int = 0) -> Zero123:
         for p in projection.parameters():
             p.add_(0.3 * torch.randn(p.shape, generator=generator))
     return Zero123(unet(), autoencoder(), noise_schedule(), image_encoder(), projection).requires_grad_(False).eval()
+
+
+def given_view(size: int) -> Views:
+    """A disk in noisy colours, seen from the front."""
+    row, column = torch.meshgrid(torch.arange(size), torch.arange(size), indexing="ij")
+    inside = ((row - size / 2).square() + (column - size / 2).square()).sqrt() < size / 3
+    color = torch.rand(1, size, size, 3, generator=torch.Generator().manual_seed(0))
+    return Views(orbit(0, 10, 1.85, 49.1, size), color, inside[None, ..., None].float(), ("front",))

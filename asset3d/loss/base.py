@@ -1,20 +1,27 @@
 """What a loss is: `loss(rendering, target, step) -> scalar`, multiplied by its weight by the optimize stage."""
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from typing import Annotated, ClassVar
+from typing import Annotated, ClassVar, Literal
 
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from asset3d.registry import Config
 from asset3d.schedule import Schedule, Values, constant
-from asset3d.scene.rendering import Rendering, Target
+from asset3d.scene.rendering import Novel, Rendering, Target
 from asset3d.scene.views import Views
 
 
 class LossConfig(Config):
     weight: Annotated[Schedule, Values(ge=0)] = constant(1.0)
     """Factor of this term in the sum."""
+
+
+class RegularizerConfig(LossConfig):
+    """Of losses that look at a rendering alone."""
+
+    views: Literal["given", "random"] = "given"
+    """Whether the renderings are those of the given views or of the stage's random `camera`."""
 
 
 class Loss(nn.Module, ABC):
@@ -27,16 +34,22 @@ class Loss(nn.Module, ABC):
         super().__init__()
         self.config = config
 
+    @property
+    def of_random_views(self) -> bool:
+        """Whether it is asked about views that no photo shows, and `forward` gets a `Novel` as its target."""
+        return getattr(self.config, "views", "given") == "random"
+
     @classmethod
     def needs_of(cls, config) -> Mapping[str, str]:
         """What the renderer must give with this config (see `Renderer.gives_of`), and what to do where it does not."""
         return {}
 
-    def begin(self, views: Views) -> None:
-        """Called once, before the first step, with the views that targets are taken from."""
+    def begin(self, views: Views, guides: Views | None = None) -> None:
+        """Called once, before the first step, with the views that targets are taken from, and those that a prior drew
+        for priors to look at."""
 
     @abstractmethod
-    def forward(self, rendering: Rendering, target: Target, step: int) -> Float[Tensor, ""]:
+    def forward(self, rendering: Rendering, target: Target | Novel, step: int) -> Float[Tensor, ""]:
         """The term, without its weight."""
 
 

@@ -29,7 +29,7 @@ class PhotometricConfig(LossConfig):
 class Photometric(Loss):
     """Difference between rendered and photographed colours, both in front of the same background."""
 
-    def begin(self, views: Views) -> None:
+    def begin(self, views: Views, guides: Views | None = None) -> None:
         if self.config.exposure:
             self.log_gain = nn.Parameter(torch.zeros(len(views), device=views.color.device))
 

@@ -5,12 +5,12 @@ from jaxtyping import Float
 from pydantic import Field
 from torch import Tensor
 
-from asset3d.loss.base import Loss, LossConfig, mean_over
+from asset3d.loss.base import Loss, RegularizerConfig, mean_over
 from asset3d.registry import register
-from asset3d.scene.rendering import Rendering, Target
+from asset3d.scene.rendering import Novel, Rendering, Target
 
 
-class SmoothnessConfig(LossConfig):
+class SmoothnessConfig(RegularizerConfig):
     type: Literal["smoothness"] = "smoothness"
     rounding: float = Field(0.02, gt=0)
     """Angle in radians below which differences count by their square, as noise does. Above, a crease costs no more than
@@ -28,9 +28,10 @@ class Smoothness(Loss):
 
     @classmethod
     def needs_of(cls, config):
-        return {"neighbour_normals": "choose sdf_volume with `eikonal_points` above 0, or mesh with `normals: true`"}
+        return {"neighbour_normals": "choose sdf_volume with `eikonal_points` above 0, volume with `neighbour_points` "
+                                     "above 0, or mesh with `normals: true`"}
 
-    def forward(self, rendering: Rendering, target: Target, step: int) -> Float[Tensor, ""]:
+    def forward(self, rendering: Rendering, target: Target | Novel, step: int) -> Float[Tensor, ""]:
         pair = rendering.extras.get("neighbour_normals")
         if pair is None:
             return between_pixels(rendering)

@@ -3,16 +3,21 @@
 Letters in shapes: B samples, H rows and W columns of images, h and w of latents, K tokens of width D.
 """
 from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from weakref import WeakValueDictionary
 
 import torch
 from jaxtyping import Float, Int64
 from torch import Tensor, nn
+from torch.nn.functional import interpolate
 
 from asset3d.errors import InputError
 from asset3d.ops.attention import AttentionProcessor
-from asset3d.registry import Config, InputPath
+from asset3d.registry import Config, InputPath, component
+from asset3d.scene.camera import Camera
+from asset3d.scene.views import Views
 
 
 class PriorConfig(Config):
@@ -43,6 +48,10 @@ class Condition:
         return Condition(torch.cat([self.tokens, other.tokens]), latents)
 
 
+Guide = Callable[[Camera], Condition]
+"""What a prior is told to see the object from cameras; it holds what the given views tell, computed once."""
+
+
 class Prior(nn.Module, ABC):
     """Base of all priors. Made by its `load`, or of networks by a trainer; gradients reach its inputs, never weights
     that were frozen."""
@@ -62,6 +71,16 @@ class Prior(nn.Module, ABC):
         Raises:
             InputError: a part is missing or does not fit.
         """
+
+    @classmethod
+    def of(cls, config: PriorConfig, device: torch.device | str = "cpu") -> "Prior":
+        """The prior that a recipe names."""
+        return cls.load(config.model, device)
+
+    @abstractmethod
+    def guide(self, views: Sequence[Views], prompt: str = "") -> Guide:
+        """What is known of one object, from given views (of several sizes) or words, as conditions for its views from
+        elsewhere."""
 
     @property
     def image_size(self) -> int:
@@ -132,17 +151,19 @@ class Prior(nn.Module, ABC):
         return absent + guidance_scale * (present - absent)
 
     @torch.no_grad()
-    def sample(self, condition: Condition, generator: torch.Generator, *, steps: int = 50, guidance_scale: float = 3.0,
-               eta: float = 1.0) -> Float[Tensor, "B H W 3"]:
+    def sample(self, condition: Condition, generator: torch.Generator | Sequence[torch.Generator], *, steps: int = 50,
+               guidance_scale: float = 3.0, eta: float = 1.0) -> Float[Tensor, "B H W 3"]:
         """New images by DDIM (Song et al. 2021) with as many steps; eta 0 draws no noise on the way, 1 as much as the
-        ancestral sampler. Noise is drawn sample after sample, so that a sample does not depend on its batch."""
+        ancestral sampler. Noise is drawn sample after sample, or each from its own generator, so that a sample does not
+        depend on its batch."""
         from diffusers import DDIMScheduler
 
         scheduler = DDIMScheduler.from_config(self.scheduler.config, clip_sample=False, set_alpha_to_one=False)
         scheduler.set_timesteps(steps)
         size, channels = self.unet.config.sample_size, self.unet.config.out_channels
-        noise = torch.randn(len(condition), steps + 1, channels, size, size, generator=generator)
-        noise = noise.to(self.signal.device).unbind(1)
+        generators = [generator] * len(condition) if isinstance(generator, torch.Generator) else generator
+        noise = torch.stack([torch.randn(steps + 1, channels, size, size, generator=g) for g in generators], 1)
+        noise = noise.to(self.signal.device)
         latents = noise[0]
         for k, time in enumerate(scheduler.timesteps):
             times = torch.full((len(latents),), int(time), device=latents.device)
@@ -157,6 +178,27 @@ class Prior(nn.Module, ABC):
             return noise
         signal = self.signal[times].view(-1, 1, 1, 1)
         return (noise - (1 - signal).sqrt() * latents) / signal.sqrt()
+
+
+def at_size(images: Float[Tensor, "B H W C"], size: int) -> Float[Tensor, "B S S C"]:
+    """Square images with that many rows, filtered where they get smaller."""
+    if images.shape[1:3] == (size, size):
+        return images
+    pixels = interpolate(images.permute(0, 3, 1, 2), (size, size), mode="bilinear", antialias=True)
+    return pixels.permute(0, 2, 3, 1)
+
+
+_loaded: WeakValueDictionary[tuple, Prior] = WeakValueDictionary()
+
+
+def shared(config: Config, device: torch.device | str) -> Prior:
+    """The prior that a recipe names, frozen; loaded once for as long as someone holds it."""
+    key = (config.type, config.model_dump_json(), str(device))
+    prior = _loaded.get(key)
+    if prior is None:
+        prior = component("prior", config.type).of(config, device)
+        _loaded[key] = prior
+    return prior
 
 
 def part(folder: Path, name: str, load):

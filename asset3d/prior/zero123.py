@@ -7,8 +7,9 @@ side, as in Cascade-Zero123's refiner and in the multi-view model of Yu et al.
 
 V given views; poses as (azimuth, elevation in degrees, distance).
 """
-import math
 import json
+import math
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -17,10 +18,14 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from asset3d.errors import InputError
-from asset3d.prior.base import Condition, Prior, PriorConfig, part, pretrained
+from asset3d.prior.base import Condition, Guide, Prior, PriorConfig, at_size, part, pretrained
 from asset3d.registry import register
+from asset3d.scene.camera import Camera, orbit_of
+from asset3d.scene.views import Views
 
 WEIGHTS, EXTRACTOR = "diffusion_pytorch_model.safetensors", "preprocessor_config.json"
+FOV = 49.1
+"""Vertical field of view in degrees of the views that Zero-1-to-3 was trained on."""
 HALF = (0.5, 0.5, 0.5), (0.5, 0.5, 0.5)
 
 
@@ -55,6 +60,15 @@ def ways(given: Float[Tensor, "B V 3"], target: Float[Tensor, "B 3"],
 def with_second(many: Float[Tensor, "B V *rest"], one: Float[Tensor, "B *rest"]) -> Tensor:
     """`one` between the first and the others: the place of the coarse target."""
     return torch.cat([many[:, :1], one[:, None], many[:, 1:]], 1)
+
+
+def rig_poses(camera: Camera) -> Float[Tensor, "B 3"]:
+    """Azimuth, elevation, and the distance from which the rig of Zero-1-to-3, whose field of view is `FOV`, shows the
+    object as large. Other lenses only differ in perspective."""
+    pose = orbit_of(camera)
+    shown = camera.height / (2 * camera.intrinsics[:, 1])  # tangent of half the field of view
+    pose[:, 2] *= shown / math.tan(math.radians(FOV) / 2)
+    return pose
 
 
 class Projection(nn.Module):
@@ -115,6 +129,26 @@ class Zero123(Prior):
         document = {"feature_extractor_type": "CLIPImageProcessor", "image_mean": self.colors[0],
                     "image_std": self.colors[1], "size": {"shortest_edge": self.image_encoder.config.image_size}}
         (folder / "feature_extractor" / EXTRACTOR).write_text(json.dumps(document, indent=1), encoding="utf-8")
+
+    @classmethod
+    def of(cls, config: Zero123Config, device: torch.device | str = "cpu") -> "Zero123":
+        return cls.load(config.model, device, config.compat)
+
+    @torch.no_grad()
+    def guide(self, views: Sequence[Views], prompt: str = "") -> Guide:
+        """Conditions from all views as given ones, in their order; `prompt` is not used."""
+        images = torch.cat([at_size(v.color * v.alpha + 1 - v.alpha, self.image_size) for v in views])
+        given = torch.cat([rig_poses(v.camera) for v in views])
+        embeddings, latents = self.embed(images), self.encode_unscaled(images[:1])
+
+        def condition(camera: Camera) -> Condition:
+            b, v = len(camera), len(given)
+            target = rig_poses(camera)
+            poses = relative_pose(given.repeat(b, 1), target.repeat_interleave(v, 0), self.compat)
+            tokens = self.tokens(embeddings.expand(b, -1, -1), poses.unflatten(0, (b, v)))
+            return Condition(tokens, latents.expand(b, -1, -1, -1))
+
+        return condition
 
     def embed(self, images: Float[Tensor, "B H W 3"]) -> Float[Tensor, "B D"]:
         """CLIP embeddings, resized as the published model was trained: bicubic, corners aligned, no antialiasing."""

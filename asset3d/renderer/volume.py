@@ -5,6 +5,7 @@ import torch
 from jaxtyping import Float
 from pydantic import Field
 from torch import Tensor
+from torch.nn.functional import normalize
 
 from asset3d.ops.volume import RaySamples, composite_rays, march_rays
 from asset3d.registry import Config, register
@@ -26,6 +27,11 @@ class VolumeConfig(Config):
     type: Literal["volume"] = "volume"
     step_size: float = Field(1 / 256, gt=0, le=0.1)
     """Distance between samples along a ray; the object is 1 long."""
+    neighbour_points: int = Field(0, ge=0)
+    """Pairs of neighbours on the surface whose normals are given to the smoothness loss; each costs as much as a few
+    samples. Above 0 only with fields that have a `gradient`."""
+    neighbour_distance: float = Field(0.01, gt=0)
+    """Standard deviation, per axis, of the step from a point to its neighbour."""
 
 
 @register("renderer", VolumeConfig)
@@ -40,7 +46,7 @@ class VolumeRenderer(Renderer):
 
     @classmethod
     def gives_of(cls, config: VolumeConfig) -> tuple[str, ...]:
-        return ()
+        return ("neighbour_normals",) if config.neighbour_points else ()
 
     def render_rays(self, field, rays: Rays, generator: torch.Generator | None = None) -> Rendering:
         samples = march(field, rays, self.config.step_size, generator)
@@ -51,7 +57,20 @@ class VolumeRenderer(Renderer):
         x = positions(rays, samples)
         density, features = field(x)
         alpha = 1 - torch.exp(-density * (samples.t_end - samples.t_start))
-        return composite(samples, rays, alpha, color_of(field, x, features, colored))
+        rendering = composite(samples, rays, alpha, color_of(field, x, features, colored))
+        if generator is not None and self.config.neighbour_points:
+            rendering.extras.update(self._neighbours(field, x, rendering.extras["weights"].detach(), generator))
+        return rendering
+
+    def _neighbours(self, field, x: Float[Tensor, "S 3"], weights: Float[Tensor, "S"],
+                    generator: torch.Generator) -> dict[str, Tensor]:
+        """Normals at samples, drawn as they count in the picture, and at a neighbour of each."""
+        total = running_total(weights)
+        share = torch.rand(self.config.neighbour_points if len(x) else 0, generator=generator, dtype=torch.float64)
+        picked = torch.searchsorted(total, share.to(x.device) * total[-1:]).clamp(max=len(x) - 1)
+        step = torch.randn(len(picked), 3, generator=generator) * self.config.neighbour_distance
+        points = torch.cat([x[picked], x[picked] + step.to(x.device)])
+        return {"neighbour_normals": normalize(field.gradient(points), dim=-1).unflatten(0, (2, len(picked)))}
 
     def render(self, field, camera: Camera) -> Rendering:
         return render_in_chunks(lambda rays: self.render_rays(field, rays), camera)

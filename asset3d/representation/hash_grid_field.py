@@ -61,6 +61,16 @@ class HashGridField(Representation):
         """sRGB, the same from all directions."""
         return torch.sigmoid(self.appearance(features))
 
+    def gradient(self, x: Float[Tensor, "N 3"]) -> Float[Tensor, "N 3"]:
+        """Analytic gradient of the logarithm of the density, negated: outwards; differentiable itself when gradients
+        are enabled."""
+        create_graph = torch.is_grad_enabled()
+        with torch.enable_grad():
+            x = x.detach().requires_grad_()
+            (gradient,) = torch.autograd.grad(-self.geometry(self.encoding(x))[:, 0].sum(), x,
+                                              create_graph=create_graph)
+        return gradient
+
     @torch.no_grad()
     def evaluate(self, x: Float[Tensor, "N 3"]) -> Float[Tensor, "N"]:
         """`log(surface_density / density)` of many points: like a signed distance, negative inside, but no metric."""

@@ -109,6 +109,14 @@ class Camera:
         return pad(vertices, (0, 1), value=1.0) @ self.clip_from_world(radius).transpose(1, 2)
 
 
+def orbit_of(camera: Camera) -> Float[Tensor, "B 3"]:
+    """Azimuth and elevation in degrees, and distance, of cameras that look at the origin: the inverse of `orbit`."""
+    position = camera.position
+    distance = position.norm(dim=-1)
+    azimuth = torch.rad2deg(torch.atan2(position[:, 0], position[:, 2]))
+    return torch.stack([azimuth, torch.rad2deg(torch.arcsin((position[:, 1] / distance).clamp(-1, 1))), distance], -1)
+
+
 def orbit(azimuth, elevation, distance, fov, height: int, width: int | None = None) -> Camera:
     """Cameras on a sphere around the origin, looking at it.
 

@@ -1,8 +1,11 @@
 """What renderers return and losses compare with. Shapes: "..." is (B, H, W) for images or (R,) for rays."""
 from dataclasses import dataclass, field
 
+import torch
 from jaxtyping import Bool, Float, Int64
 from torch import Tensor
+
+from asset3d.scene.camera import Camera
 
 
 @dataclass(frozen=True)
@@ -42,3 +45,14 @@ class Target:
 
     def over(self) -> Float[Tensor, "... 3"]:
         return self.color * self.alpha + (1 - self.alpha) * self.background
+
+
+@dataclass(frozen=True)
+class Novel:
+    """Where no photo shows what a rendering should look like: what a prior is asked about. B views."""
+
+    camera: Camera
+    background: Float[Tensor, "3"]
+    """The colour that renderings are shown in front of."""
+    generator: torch.Generator
+    """On the CPU; all draws come from it."""

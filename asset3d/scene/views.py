@@ -141,9 +141,12 @@ class ViewSet:
     the files."""
     points: Float[Tensor, "N 3"] | None = None
     """Sparse points of a COLMAP model, in the inside frame."""
+    guides: Views | None = None
+    """Views that a prior drew for priors to look at; nothing is fitted to them."""
 
     def to(self, device) -> "ViewSet":
-        return replace(self, train=self.train.to(device), test=self.test.to(device) if self.test else None,
+        move = lambda views: views.to(device) if views else None
+        return replace(self, train=self.train.to(device), test=move(self.test), guides=move(self.guides),
                        points=None if self.points is None else self.points.to(device))
 
 

@@ -10,16 +10,16 @@ from asset3d.errors import Diverged
 from asset3d.loss.base import Loss
 from asset3d.registry import Config
 from asset3d.representation.base import Done, Representation, Rows
-from asset3d.scene.rendering import Rendering, Target
+from asset3d.scene.rendering import Novel, Rendering, Target
 from asset3d.scene.views import Views
 from asset3d.schedule import Schedule, Values
+from asset3d.stage._random_views import RandomCameraConfig, background_of, render_images
 from asset3d.stage._sampling import ImageSampler, RaySampler
 from asset3d.stage.base import Context
 
 LOSS_FACTOR = 0.5
 """Factor on the learning rate for parameters of losses, such as exposures. A stage of 800 steps sees each of 48 views
 33 times: with 0.1, exposures of 10 % were not reached, and cost 0.8 dB."""
-BACKGROUNDS = {"white": 1.0, "black": 0.0, "grey": 0.5}
 
 
 class FitConfig(Config):
@@ -51,12 +51,14 @@ class Fit:
     """Fits a representation to views with a renderer and a sum of weighted losses."""
 
     def __init__(self, config: FitConfig, context: Context, representation: Representation, renderer,
-                 losses: list[Loss], views: Views):
+                 losses: list[Loss], views: Views, random_camera: RandomCameraConfig | None = None,
+                 guides: Views | None = None):
+        self.random_camera = random_camera
         self.config, self.context, self.renderer = config, context, renderer
         self.representation, self.losses, self.views = representation, losses, views
         self.names = names_of(losses)
         for loss in losses:
-            loss.begin(views)
+            loss.begin(views, guides)
         groups = self._groups()
         self.factors = [factor for _, factor, _ in groups]
         self.optimizer = torch.optim.Adam([{"params": parameters} for _, _, parameters in groups], lr=1.0,
@@ -74,9 +76,7 @@ class Fit:
             self.snapshot = {name: value.clone() for name, value in self._tensors().items()}
         self.representation.begin_step(step, config.steps, generator)
         self._set_learning_rate(step)
-        rendering, target = self._render(step, generator)
-        terms = {name: (loss, self.context.tap(name, step, loss(rendering, target, step)))
-                 for name, loss in zip(self.names, self.losses)}
+        rendering, terms = self._terms(step, generator)
         total = sum(loss.config.weight(step) * value for loss, value in terms.values())
         self.optimizer.zero_grad(set_to_none=True)
         if total.requires_grad:  # no ray may have met the object
@@ -94,12 +94,23 @@ class Fit:
         of_losses = [("loss", LOSS_FACTOR, list(loss.parameters())) for loss in self.losses if list(loss.parameters())]
         return [*self.representation.parameter_groups(), *of_losses]
 
+    def _terms(self, step: int, generator: torch.Generator) -> tuple[Rendering, dict[str, tuple[Loss, Tensor]]]:
+        """A rendering of this step, and all losses with their values. Views are rendered as far as losses ask."""
+        renders = {False: lambda: self._render(step, generator), True: lambda: self._render_random(step)}
+        asked = [random for random in renders if any(loss.of_random_views is random for loss in self.losses)]
+        rendered = {random: renders[random]() for random in asked}
+        terms = {name: (loss, self.context.tap(name, step, loss(*rendered[loss.of_random_views], step)))
+                 for name, loss in zip(self.names, self.losses)}
+        return rendered[asked[0]][0], terms
+
+    def _render_random(self, step: int) -> tuple[Rendering, Novel]:
+        generator = self.context.generator(step, "random views")
+        target = self.random_camera.draw(step, generator, self.views.color.device)
+        return render_images(self.renderer, self.representation, target.camera, generator), target
+
     def _render(self, step: int, generator: torch.Generator) -> tuple[Rendering, Target]:
-        config, device = self.config, self.views.color.device
-        if config.background == "random":
-            background = torch.rand(3, generator=generator).to(device)
-        else:
-            background = torch.full((3,), BACKGROUNDS[config.background], device=device)
+        config = self.config
+        background = background_of(config.background, generator).to(self.views.color.device)
         if self.renderer.unit == "rays":
             rays, target = self.sampler.draw(config.rays, background, generator)
             return self.renderer.render_rays(self.representation, rays, generator), target

@@ -12,6 +12,7 @@ from asset3d.scene.mesh import Mesh
 from asset3d.scene.views import ViewSet
 from asset3d.stage._compatible import Fault, given_by_views, idle_faults, loss_faults, representation_faults
 from asset3d.stage._fit import Fit, FitConfig
+from asset3d.stage._random_views import RandomCameraConfig
 from asset3d.stage.base import Stage, StageConfig
 
 
@@ -23,6 +24,8 @@ class OptimizeConfig(StageConfig, FitConfig):
     """How it is rendered."""
     loss: list[Annotated[Config, OneOf("loss")]] = Field(min_length=1)
     """The terms of the sum that is minimised."""
+    camera: RandomCameraConfig = RandomCameraConfig()
+    """Random views, for losses that need no photo, such as guidance by a prior."""
 
 
 @register("stage", OptimizeConfig)
@@ -75,7 +78,8 @@ class Optimize(Stage):
                              "give `representation:` here")
         renderer = component("renderer", config.renderer.type)(config.renderer)
         losses = [component("loss", loss.type)(loss) for loss in config.loss]
-        self.fit = Fit(config, context, representation, renderer, losses, views.train)
+        self.fit = Fit(config, context, representation, renderer, losses, views.train, config.camera,
+                       views.guides)
         return config.steps
 
     def step(self, step: int) -> dict[str, float]:

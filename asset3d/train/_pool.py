@@ -12,7 +12,7 @@ from torch import Tensor
 
 from asset3d import toybox
 from asset3d.registry import Config
-from asset3d.scene.camera import Camera
+from asset3d.scene.camera import orbit_of
 from asset3d.workspace import atomic_write
 
 FLUSH = 32
@@ -28,14 +28,6 @@ class PoolConfig(Config):
     """Rows and columns."""
     cache: str | None = None  # no Path: those are inputs, which must not change while a run is interrupted
     """A folder to keep rendered views in; default: asset3d in the user's cache folder."""
-
-
-def poses_of(camera: Camera) -> Float[Tensor, "B 3"]:
-    """Azimuth and elevation in degrees, and distance, of cameras that look at the origin."""
-    position = camera.position
-    distance = position.norm(dim=-1)
-    azimuth = torch.rad2deg(torch.atan2(position[:, 0], position[:, 2]))
-    return torch.stack([azimuth, torch.rad2deg(torch.arcsin(position[:, 1] / distance)), distance], -1)
 
 
 class ViewPool:
@@ -80,7 +72,7 @@ class ViewPool:
         sample = self.samples[index]
         self.maps["color"][index] = (sample.views.color.clamp(0, 1) * 255).round().to(torch.uint8).numpy()
         self.maps["depth"][index] = sample.views.depth[..., 0].numpy()
-        self.maps["pose"][index] = poses_of(sample.camera).numpy()
+        self.maps["pose"][index] = orbit_of(sample.camera).numpy()
         return sample.caption
 
     def images(self, objects: Int64[Tensor, "B"], views: Int64[Tensor, "B"]) -> Float[Tensor, "B S S 3"]:
