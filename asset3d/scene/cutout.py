@@ -12,8 +12,8 @@ NOT_WHITE = 0.08
 def before_white(image: Float[Tensor, "H W 3"]) -> tuple[Float[Tensor, "H W 3"], Float[Tensor, "H W 1"]]:
     """Foreground colours and alpha of an object in front of white.
 
-    White areas inside of an object that do not reach its outline stay. An image without a clean border, as samplers
-    draw one now and then, is cut out by how far its pixels are from white.
+    As for photos in front of a clean background, larger enclosed areas of exactly that white are holes. An image
+    without a clean border, as samplers draw one now and then, is cut out by how far its pixels are from white.
     """
     found = cut_out(image)
     if found is not None:
