@@ -121,6 +121,7 @@ def _child(annotation: Any, metadata: list, data: Any, key: str | int) -> tuple[
                 return field.annotation, field.metadata
         return None, []
     for candidate in _unfold(annotation):
+        candidate = get_args(candidate)[0] if get_origin(candidate) is Annotated else candidate
         arguments = get_args(candidate)
         if get_origin(candidate) in (list, tuple, dict) and arguments:
             index = min(key, len(arguments) - 1) if get_origin(candidate) is tuple and isinstance(key, int) else -1

@@ -1,7 +1,8 @@
 """Whether asset3d can read files: `python -m asset3d.check FILE...`
 
 Images, meshes, Gaussian splats, view sets (folders or transforms.json) and recipes, by their suffix. One line per file:
-accept, accept with a warning, or refuse, with the reason and what to do. Exit: 0 all accepted, 2 any refused. Nothing
+accept, accept with a warning, or refuse, with the reason and what to do. Images are judged as photos of an object, of
+which an asset shall be made. Exit: 0 all accepted, 2 any refused. Nothing
 is written.
 """
 import argparse
@@ -9,7 +10,7 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-from asset3d.errors import Asset3DError
+from asset3d.errors import Asset3DError, InputError
 from asset3d.scene._untrusted import escaped
 
 IMAGES = (".png", ".jpg", ".jpeg", ".webp")
@@ -59,8 +60,7 @@ def _warnings(path: Path) -> list[str]:
         few = [FEW_VIEWS.format(len(views.train))] if len(views.train) < FEW else []
         return [*views.notes, *few, *([] if views.test else [NO_TEST_VIEWS])]
     if suffix in IMAGES:
-        from asset3d.scene.image import load_image
-        return list(load_image(path).notes)
+        return _picture_warnings(path)
     if suffix in MESHES:
         from asset3d.scene.mesh import load_parts
         from asset3d.scene.splats import holds_splats, load_splats
@@ -71,6 +71,21 @@ def _warnings(path: Path) -> list[str]:
         return []
     raise Asset3DError(f"'{suffix or path.name}' is no file that is read; give an image ({', '.join(IMAGES)}), a mesh "
                        f"({', '.join(MESHES)}), a view set (folder or .json), or a recipe (.yaml)")
+
+
+def _picture_warnings(path: Path) -> list[str]:
+    """Of a picture, which may be one of an object: what `prepare_image` would say of it."""
+    from asset3d.scene.camera_file import camera_file, read_camera
+    from asset3d.scene.image import load_image
+    from asset3d.scene.matting import read_matte
+    from asset3d.scene.photo_remarks import remarks
+    notes = load_image(path).notes
+    try:
+        if camera_file(path) is not None:
+            read_camera(camera_file(path))
+        return [*notes, *remarks(read_matte(path))]
+    except InputError as error:
+        return [*notes, f"cannot be made into an asset by itself: {str(error).removeprefix(f'{path}: ')}"]
 
 
 def main(arguments: list[str] | None = None) -> int:
