@@ -104,8 +104,8 @@ def _check_aim(file: Path, camera: PhotoCamera) -> None:
         raise InputError(f"{file}: the camera is in the origin, where the object is; give its real position")
     off = math.degrees(math.acos(float(np.clip(back @ camera.camera_to_world[:3, 3] / camera.distance, -1, 1))))
     if off > OFF_CENTRE:
-        raise InputError(f"{file}: the camera looks {off:.0f} degrees beside the origin, where the object must be; move "
-                         "the world, or use OpenGL axes (the camera looks along -z)")
+        raise InputError(f"{file}: the camera looks {off:.0f} degrees beside the origin, where the object must be; "
+                         "move the world, or use OpenGL axes (the camera looks along -z)")
     if abs(camera.elevation) > STEEPEST:
         raise InputError(f"{file}: the camera looks straight {'down' if camera.elevation > 0 else 'up'}; give a photo "
                          f"from an elevation of -{STEEPEST:g} to {STEEPEST:g} degrees")

@@ -14,7 +14,7 @@ from asset3d.scene.image import Picture, load_image, to_bytes
 
 CUTOUTS = ("auto", "alpha", "background", "rembg")
 WORKING_SIZE = 2048
-"""Longer sides are shrunk to it first: far above what is kept of a photo, and a matte of 80 megapixels takes minutes."""
+"""Longer sides are shrunk to it first: far above what is kept of a photo, where 80 megapixels would take minutes."""
 NETWORK = "u2net"
 """Of those that rembg knows, the one that it loads when none is named."""
 INSTALL = 'pip install "rembg[cpu]"'

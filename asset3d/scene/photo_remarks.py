@@ -59,8 +59,8 @@ def _placed_badly(inside: np.ndarray, box: tuple[int, int, int, int]):
 def _matte_badly(alpha: Tensor, inside: np.ndarray):
     from scipy import ndimage
 
-    labels, count = ndimage.label(inside)
-    parts = int((np.bincount(labels.ravel())[1:] >= PART_SHARE * inside.sum()).sum())
+    areas = np.bincount(ndimage.label(inside)[0].ravel())[1:]
+    parts = int((areas >= PART_SHARE * inside.sum()).sum())
     if parts > 1:
         yield (f"what was cut out is in {parts} parts: shadows, or several objects? one object is reconstructed; check "
                "the preview, or erase the others")

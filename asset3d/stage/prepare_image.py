@@ -2,7 +2,7 @@
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, Any, Literal, Union
+from typing import Annotated, Any, Literal
 
 import torch
 from pydantic import Discriminator, Field, Tag, model_validator
@@ -28,9 +28,9 @@ def _how_many(given: Any) -> str:
 
 Elevation = Annotated[float, Field(ge=-STEEPEST, le=STEEPEST)]
 Azimuth = Annotated[float, Field(ge=-360, le=360)]
-Images = Annotated[Union[Annotated[InputPath, Tag("one")], Annotated[list[InputPath], Tag("several")]],
+Images = Annotated[Annotated[InputPath, Tag("one")] | Annotated[list[InputPath], Tag("several")],
                    Discriminator(_how_many)]
-Elevations = Annotated[Union[Annotated[Elevation, Tag("one")], Annotated[list[Elevation], Tag("several")]],
+Elevations = Annotated[Annotated[Elevation, Tag("one")] | Annotated[list[Elevation], Tag("several")],
                        Discriminator(_how_many)]
 
 
@@ -42,7 +42,7 @@ class PrepareImageConfig(StageConfig):
     image: Images
     """PNG, JPEG or WebP file, or a list of them. A single one, or the first, is the view from azimuth 0."""
     azimuths: list[Azimuth] = []
-    """Of several photos without camera files, degrees, one for each; 0 is the front, growing toward the right."""
+    """Of several photos without camera files: degrees, one for each; 0 is the front, 90 the object's left hand."""
     elevation: Elevations | None = None
     """Of the camera above the horizon, degrees, where there is no camera file: a number for all photos, or a list with
     one for each. By default it is estimated."""
@@ -168,9 +168,9 @@ def _cameras(config: PrepareImageConfig) -> list[PhotoCamera]:
         name = config.images[files.index(None)].with_suffix(".json")
         raise InputError(f"{name}: is missing, while other photos have camera files; give all of them one, or none")
     if len(files) > 1 and not config.azimuths:
-        raise InputError(f"stage '{config.name or config.type}': nothing tells where the {len(files)} photos were taken "
-                         "from; set azimuths (degrees, one for each; 0 is the front, 90 its left hand), or give each a "
-                         "camera file")
+        raise InputError(f"stage '{config.name or config.type}': nothing tells where the {len(files)} photos were "
+                         "taken from; set azimuths (degrees, one for each; 0 is the front, 90 the object's left hand), "
+                         "or give each a camera file")
     return []
 
 

@@ -164,7 +164,8 @@ def test_cameras_of_several_photos_turn_together(tmp_path):
         write_camera(tmp_path / f"{name}.json", azimuth=azimuth)
     events = []
     train = prepare(tmp_path, events, image=images, elevation=3, size=64).train
-    torch.testing.assert_close(train.camera.position, orbit([0.0, 90.0], 12.0, 2.6, 30.0, 8).position, atol=1e-5, rtol=0)
+    expected = orbit([0.0, 90.0], 12.0, 2.6, 30.0, 8).position
+    torch.testing.assert_close(train.camera.position, expected, atol=1e-5, rtol=0)
     assert any("elevation and azimuths are not used" in text for text in warnings(events))
 
 
