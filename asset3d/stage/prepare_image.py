@@ -9,6 +9,7 @@ from pydantic import Discriminator, Field, Tag, model_validator
 
 from asset3d.errors import InputError
 from asset3d.registry import InputPath, register
+from asset3d.scene.camera import orbit_of
 from asset3d.scene.camera_file import STEEPEST, PhotoCamera, camera_file, read_camera
 from asset3d.scene.image import encode_png
 from asset3d.scene.matting import Matte, read_matte, require_rembg
@@ -176,12 +177,10 @@ def _cameras(config: PrepareImageConfig) -> list[PhotoCamera]:
 
 def _described(views: Views, mattes: list[Matte], elevation_from: str, azimuth: float | None) -> list[dict]:
     """What the manifest says of each camera; `turned` are the degrees that camera files were turned by."""
-    position = views.camera.position.double()
-    distance = position.norm(dim=-1)
-    elevation = torch.rad2deg(torch.asin(position[:, 1] / distance))
-    angle = torch.rad2deg(torch.atan2(position[:, 0], position[:, 2]))
+    pose = orbit_of(views.camera)
     fov = torch.rad2deg(2 * torch.atan(views.camera.height / 2 / views.camera.intrinsics[:, 1].double()))
-    return [{"name": views.names[k], "cutout": mattes[k].how, "azimuth": round(float(angle[k]), 4),
-             "elevation": round(float(elevation[k]), 4), "elevation_from": elevation_from,
-             "distance": round(float(distance[k]), 5), "fov": round(float(fov[k]), 4),
-             "turned": None if azimuth is None else round(-azimuth, 4)} for k in range(len(views))]
+    seen_from = [{name: round(float(value), 3) for name, value in zip(("azimuth", "elevation", "distance"), row)}
+                 for row in pose]
+    return [{"name": views.names[k], "cutout": mattes[k].how, **seen_from[k], "elevation_from": elevation_from,
+             "fov": round(float(fov[k]), 3), "turned": None if azimuth is None else round(-azimuth, 3)}
+            for k in range(len(views))]

@@ -10,7 +10,7 @@ import torch
 from pydantic import ValidationError
 from real_data import shared
 
-from asset3d import recipe, toybox
+from asset3d import Run, recipe, toybox
 from asset3d.check import check
 from asset3d.errors import Cancelled, InputError, MissingDependency, RecipeError
 from asset3d.scene.camera import orbit
@@ -285,6 +285,21 @@ def test_paths_of_the_command_line_start_at_the_current_folder(tmp_path, monkeyp
         stage = recipe.load(tmp_path / "elsewhere/r.yaml", [text]).stage[0]
         assert stage.images == [tmp_path / "a.png"]
         assert list(PrepareImage.files_of(stage).values()) == [[tmp_path / "a.png"]]
+
+
+def test_a_run_is_continued_only_with_the_same_camera_file(tmp_path):
+    photo(tmp_path / "a.png")
+    camera = write_camera(tmp_path / "a.json")
+    run = Run(RECIPE, tmp_path / "out", image=tmp_path / "a.png")
+    views = run.result.views
+    assert views.train.names == ("a",)
+    manifest = json.loads((tmp_path / "out/result/manifest.json").read_text())
+    assert manifest["stages"]["prepare"]["cameras"][0]["elevation"] == 12
+    again = Run.resume(tmp_path / "out").result.views
+    torch.testing.assert_close(again.train.color, views.train.color, atol=0, rtol=0)
+    write_camera(camera, elevation=30)
+    with pytest.raises(InputError, match="prepare.image"):
+        Run.resume(tmp_path / "out").result
 
 
 def test_several_photos_need_directions(tmp_path):
