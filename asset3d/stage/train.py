@@ -80,6 +80,7 @@ class Train(Stage):
         config = self.config
         for group, factor in zip(self.optimizer.param_groups, self.factors):
             group["lr"] = self._learning_rate(step) * factor
+        self.trainer.refresh(self._draw(step, "refresh"), self._with_average)
         terms = self.trainer.loss(self._draw(step))
         total = self.context.tap("loss", step, sum(terms.values()))
         self.optimizer.zero_grad(set_to_none=True)

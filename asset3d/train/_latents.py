@@ -5,7 +5,7 @@ from collections.abc import Callable
 import numpy as np
 import torch
 from jaxtyping import Float, Int64
-from torch import Tensor
+from torch import Tensor, nn
 
 from asset3d.prior.base import Prior
 from asset3d.train._pool import PoolConfig, ViewPool
@@ -25,7 +25,7 @@ class LatentPool:
                 raise_if_cancelled: Callable[[], None]) -> "LatentPool":
         """Render and encode what is missing. `prior` is on the device to compute on."""
         self.views.prepare(tell, raise_if_cancelled)
-        path = self.views.folder / f"latents-{_hash_of(prior)}.npz"
+        path = self.views.folder / f"latents-{hash_of(prior.vae.encoder, prior.image_encoder)}.npz"
         if not path.is_file():
             tell(f"encoding {self.views.config.objects * self.views.config.views} views, once, into {path}")
             made = self._encode(prior, raise_if_cancelled)
@@ -58,9 +58,10 @@ class LatentPool:
         return self.embeddings[objects, views].float()
 
 
-def _hash_of(prior: Prior) -> str:
+def hash_of(*modules: nn.Module) -> str:
+    """Of the weights of modules."""
     digest = hashlib.sha256()
-    for module in (prior.vae.encoder, prior.image_encoder):
+    for module in modules:
         for name, value in sorted(module.state_dict().items()):
             digest.update(name.encode())
             digest.update(value.detach().float().cpu().numpy().tobytes())

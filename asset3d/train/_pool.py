@@ -38,6 +38,8 @@ class ViewPool:
 
     def __init__(self, config: PoolConfig, split: str = "train"):
         self.config = config
+        self.about = f"toybox {toybox.VERSION}"
+        """What a model that learned from it was trained on."""
         self.samples = toybox.Samples(split, "zero123", config.views, config.size)
         home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache", "asset3d")
         name = f"toybox-{toybox.VERSION}-{split}-{config.objects}x{config.views}-{config.size}"

@@ -1,6 +1,7 @@
 """What a trainer is: networks, the loss of a batch, and how the result is saved. The stage `train` does the rest."""
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -44,6 +45,10 @@ class Trainer(nn.Module, ABC):
     def parameter_groups(self) -> list[tuple[float, list[nn.Parameter]]]:
         """(factor of the learning rate, parameters) of all that is trained."""
         return [(1.0, [p for p in self.parameters() if p.requires_grad])]
+
+    def refresh(self, draw: Draw, averaged: Callable[[], AbstractContextManager]) -> None:
+        """Before each step: renew what the networks themselves make of the data. Inside `with averaged():` their
+        weights are the running average. What it changes must be buffers, which are part of a checkpoint."""
 
     @abstractmethod
     def loss(self, draw: Draw) -> dict[str, Tensor]:

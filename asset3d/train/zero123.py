@@ -4,27 +4,21 @@ from pathlib import Path
 from typing import Literal
 
 import torch
-from jaxtyping import Float, Int64
-from pydantic import Field
+from jaxtyping import Int64
 from torch import Tensor
 
-from asset3d import toybox
 from asset3d.errors import InputError
-from asset3d.metric.psnr import psnr
 from asset3d.prior.base import Condition, pretrained
-from asset3d.prior.zero123 import Projection, Zero123, noise_schedule, relative_pose
-from asset3d.registry import Config, InputPath, register
+from asset3d.prior.zero123 import Projection, Zero123, noise_schedule, ways
+from asset3d.registry import InputPath, register
+from asset3d.train._diffusion import N_DRAWN, N_VALIDATED, DiffusionConfig, DiffusionTrainer, Held
 from asset3d.train._latents import LatentPool
-from asset3d.train._pool import PoolConfig
 from asset3d.train._unet import small_unet
-from asset3d.train.base import Draw, Trainer, picture, seeded
-
-N_VALIDATED, N_DRAWN = 64, 8
+from asset3d.train.base import Draw, seeded
 
 
-class Zero123TrainConfig(Config):
+class Zero123TrainConfig(DiffusionConfig):
     type: Literal["zero123"] = "zero123"
-    data: PoolConfig = PoolConfig()
     autoencoder: InputPath
     """A folder with vae/ and image_encoder/, which stay as they are: what `train/autoencoder` makes."""
     given_views: tuple[int, int] = (1, 1)
@@ -36,16 +30,10 @@ class Zero123TrainConfig(Config):
     learns the whole picture sooner: where nearly all is noise, the noise itself is no news."""
     initial: InputPath | None = None
     """A model to go on from; default: random weights."""
-    drop_tokens: float = Field(0.10, ge=0, lt=1)
-    """Share of samples without tokens, for guidance (zero123: below 0.10)."""
-    drop_latents: tuple[float, float] = (0.05, 0.15)
-    """Samples between these shares have no latent (zero123): half of them have no token either."""
-    sampling_steps: int = Field(25, ge=1)
-    """Of the pictures for validation."""
 
 
 @register("train", Zero123TrainConfig)
-class Zero123Trainer(Trainer):
+class Zero123Trainer(DiffusionTrainer):
     """Predicts the noise in the latent of a view from other views of the object."""
 
     def build(self, generator: torch.Generator) -> None:
@@ -87,49 +75,25 @@ class Zero123Trainer(Trainer):
         objects = torch.randint(len(self.pool), (draw.batch,), generator=draw.generator)
         order = torch.rand(draw.batch, self.config.data.views, generator=draw.generator).argsort(1)
         condition = self.conditions(self.pool, objects, order[:, 1 : 1 + n_given], order[:, 0], draw.device)
-        condition = self._dropped(condition, draw)
-        return {"noise": self._denoising_loss(self.pool.latents_of(objects, order[:, 0]), condition, draw)}
+        condition = self.dropped(condition, draw)
+        return {"noise": self.denoising_loss(self.pool.latents_of(objects, order[:, 0]), condition, draw)}
 
     def conditions(self, pool: LatentPool, objects: Int64[Tensor, "B"], given: Int64[Tensor, "B V"],
                    target: Int64[Tensor, "B"], device) -> Condition:
         """What the network is told, from what is stored."""
-        poses, goal = pool.views.poses(objects[:, None].expand_as(given), given), pool.views.poses(objects, target)
-        ways = relative_pose(poses.flatten(0, 1), goal.repeat_interleave(given.shape[1], 0)).unflatten(0, given.shape)
-        embeddings = pool.embeddings_of(objects[:, None], given)
-        tokens = self.prior.tokens(embeddings.to(device), ways.to(device))
+        poses = ways(pool.views.poses(objects[:, None].expand_as(given), given), pool.views.poses(objects, target))
+        tokens = self.prior.tokens(pool.embeddings_of(objects[:, None], given).to(device), poses.to(device))
         return Condition(tokens, pool.latents_of(objects, given[:, 0]).to(device))
 
-    def _dropped(self, condition: Condition, draw: Draw) -> Condition:
-        """Some samples without tokens, some without a latent, some without both."""
-        chance = torch.rand(draw.batch, generator=draw.generator)
-        low, high = self.config.drop_latents
-        with_tokens = (chance >= self.config.drop_tokens).float().to(draw.device)
-        with_latents = ((chance < low) | (chance >= high)).float().to(draw.device)
-        return Condition(condition.tokens * with_tokens.view(-1, 1, 1),
-                         condition.latents * with_latents.view(-1, 1, 1, 1))
-
-    def _denoising_loss(self, latents: Float[Tensor, "B 4 h w"], condition: Condition, draw: Draw) -> Tensor:
-        latents = latents * self.prior.vae.config.scaling_factor
-        noise = torch.randn(latents.shape, generator=draw.generator)
-        times = torch.randint(self.prior.n_times, (len(latents),), generator=draw.generator)
-        latents, noise, times = (t.to(draw.device) for t in (latents, noise, times))
-        predicted = self.prior.predicted(self.prior.add_noise(latents, noise, times), times, condition)
-        return torch.nn.functional.mse_loss(predicted, self.prior.to_predict(latents, noise, times))
-
-    def validate(self, draw: Draw) -> tuple[dict[str, float], Float[Tensor, "H W 3"]]:
+    def held(self, draw: Draw) -> Held:
         objects = torch.arange(N_VALIDATED)
         given = torch.arange(1, 1 + self.config.given_views[1]).expand(N_VALIDATED, -1)
         target = torch.zeros_like(objects)
-        condition = self.conditions(self.held_pool, objects, given, target, draw.device)
-        latents = self.held_pool.latents_of(objects, target)
-        numbers = {"validation noise": self._denoising_loss(latents, condition, draw).item()}
-        few = Condition(condition.tokens[:N_DRAWN], condition.latents[:N_DRAWN])
-        got = self.prior.sample(few, draw.generator, steps=self.config.sampling_steps).cpu()
         want, first = (self.held_pool.views.images(objects[:N_DRAWN], views[:N_DRAWN])
                        for views in (target, given[:, 0]))
-        numbers["validation psnr"] = psnr(want, got).mean().item()
-        return numbers, picture([first, got, want])
+        return Held(self.conditions(self.held_pool, objects, given, target, draw.device),
+                    self.held_pool.latents_of(objects, target), want, [first])
 
     def save(self, folder: Path) -> Mapping[str, object]:
         self.prior.save(folder)
-        return {"trained on": f"toybox {toybox.VERSION}", "recipe": "train/zero123"}
+        return {"trained on": self.pool.views.about, "recipe": "train/zero123"}

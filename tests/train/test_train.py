@@ -5,51 +5,12 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from trainings import autoencoder_options, stopped_and_resumed, tensors_of, zero123
+
 import asset3d
 from asset3d import toybox
 from asset3d.prior.zero123 import Zero123
 from asset3d.train._pool import PoolConfig, ViewPool, poses_of
-
-
-@pytest.fixture(scope="module")
-def cache(tmp_path_factory):
-    """A folder that is made by whoever needs it first."""
-    return tmp_path_factory.mktemp("cache") / "of" / "views"
-
-
-def settings(cache, **more) -> dict:
-    return {"train.train.data": {"objects": 12, "views": 4, "size": 32, "cache": str(cache)}, "batch": 8,
-            "train.validate_every": 20, **more}
-
-
-@pytest.fixture(scope="module")
-def autoencoder(cache, tmp_path_factory):
-    folder = tmp_path_factory.mktemp("autoencoder") / "run"
-    asset3d.Run("train/autoencoder", folder, **AUTOENCODER(cache)).result
-    return folder / "result" / "model"
-
-
-def AUTOENCODER(cache):
-    return settings(cache, steps=40, **{"train.train.channels": [8, 16, 16], "train.train.width": 24})
-
-
-def zero123(cache, autoencoder, **more):
-    return settings(cache, autoencoder=str(autoencoder), **{
-        "steps": 30, "train.train.channels": [16, 32], "train.train.sampling_steps": 2, "train.learning_rate": 0.004,
-        "train.warm_up": 0, **more})
-
-
-def tensors_of(folder) -> dict[str, bytes]:
-    return {str(path.relative_to(folder)): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
-
-
-def stopped_and_resumed(recipe, folder, step, options) -> dict[str, bytes]:
-    with asset3d.Run(recipe, folder, **options) as run:
-        for state in run:
-            if state.step == step:
-                break
-    asset3d.Run.resume(folder).result
-    return tensors_of(folder / "result" / "model")
 
 
 def test_the_autoencoder_learns(autoencoder):
@@ -59,7 +20,7 @@ def test_the_autoencoder_learns(autoencoder):
 
 
 def test_a_training_that_was_stopped_ends_in_the_same_bytes(autoencoder, cache, tmp_path):
-    again = stopped_and_resumed("train/autoencoder", tmp_path / "run", 23, AUTOENCODER(cache))
+    again = stopped_and_resumed("train/autoencoder", tmp_path / "run", 23, autoencoder_options(cache))
     assert again == tensors_of(autoencoder) and len(again) > 8
 
 
