@@ -14,15 +14,16 @@ from torch import Tensor, nn
 from torch.nn.functional import interpolate
 
 from asset3d.errors import InputError
+from asset3d.models import HINT, Model, part_folder
 from asset3d.ops.attention import AttentionProcessor
-from asset3d.registry import Config, InputPath, component
+from asset3d.registry import Config, component
 from asset3d.scene.camera import Camera
 from asset3d.scene.views import Views
 
 
 class PriorConfig(Config):
-    model: InputPath
-    """A folder in diffusers format."""
+    model: Model
+    """Name of a model that comes with asset3d or was fetched, or a folder in diffusers format."""
 
 
 @dataclass(frozen=True)
@@ -202,20 +203,24 @@ def shared(config: Config, device: torch.device | str) -> Prior:
 
 
 def part(folder: Path, name: str, load):
-    """A part of a model folder, by `from_pretrained` of its class; safetensors only, no download.
+    """A part of a model folder, by `from_pretrained` of its class; safetensors only, no download. One that is not in
+    the folder is taken from the model that it is built on (`asset3d.models.part_folder`).
 
     Raises:
         InputError: it is missing or damaged.
     """
-    if not (folder / name).is_dir():
+    place = part_folder(folder, name)
+    if place is None:
         raise InputError(f"model {folder}: the folder {name}/ is missing; a model is a folder in diffusers format, "
-                         "convert published checkpoints with `python -m asset3d.models convert`")
+                         f"{HINT}")
     try:
-        return load(folder / name)
+        return load(place)
     except (OSError, ValueError, KeyError, RuntimeError) as error:
-        raise InputError(f"model {folder / name}: cannot be loaded: {error}") from error
+        raise InputError(f"model {place}: cannot be loaded: {error}") from error
 
 
 def pretrained(folder: Path, name: str, network: type) -> nn.Module:
-    """A network of diffusers or transformers in a model folder; from safetensors, without a look at any network."""
-    return part(folder, name, lambda path: network.from_pretrained(path, use_safetensors=True, local_files_only=True))
+    """A network of diffusers or transformers in a model folder, as float32; from safetensors, without a look at any
+    network."""
+    made = part(folder, name, lambda path: network.from_pretrained(path, use_safetensors=True, local_files_only=True))
+    return made.float()

@@ -18,6 +18,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from asset3d.errors import InputError
+from asset3d.models import folder_of
 from asset3d.prior.base import Condition, Guide, Prior, PriorConfig, at_size, part, pretrained
 from asset3d.registry import register
 from asset3d.scene.camera import Camera, orbit_of
@@ -103,7 +104,7 @@ class Zero123(Prior):
         from diffusers import AutoencoderKL, DDIMScheduler, UNet2DConditionModel
         from transformers import CLIPVisionModelWithProjection
 
-        folder = Path(folder)
+        folder = folder_of(folder)
         unet = pretrained(folder, "unet", UNet2DConditionModel)
         vae = pretrained(folder, "vae", AutoencoderKL)
         encoder = pretrained(folder, "image_encoder", CLIPVisionModelWithProjection)
