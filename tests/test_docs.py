@@ -31,7 +31,8 @@ def small(config):
         update.pop("rays", None)  # is refused, once it is written down, where no ray is drawn
     if getattr(config, "train", None) is not None:
         data = config.train.data.model_copy(update={"objects": 3, "views": 3, "size": 32})
-        update["train"] = config.train.model_copy(update={"data": data})
+        pairs = {"sources": 5, "targets": 2} if config.train.type == "cascade" else {}
+        update["train"] = config.train.model_copy(update={"data": data, **pairs})
     if getattr(config, "representation", None) is not None:
         update["representation"] = small(config.representation)
     return config.model_copy(update=update)

@@ -87,7 +87,8 @@ def test_only_the_source_and_the_coarse_target_are_dropped(make, drop_prompts):
 
 
 @pytest.mark.parametrize("settings, n_tokens", [
-    ({"coarse_target": False}, 4), ({"self_prompts": "random"}, 5), ({"self_prompts": ((90, 0), (180, 0), (270, 0))}, 5),
+    ({"coarse_target": False}, 4), ({"self_prompts": "random"}, 5),
+    ({"self_prompts": ((90, 0), (180, 0), (270, 0))}, 5),
     ({"self_prompts": tuple((a, e) for a in (-135, -90, -45, 45, 90, 135) for e in (-10, 30))}, 14),
     ({"self_prompts": (), "coarse_target": True}, 2), ({"source_alone": 0.999}, 1)])
 def test_the_rows_of_the_ablation_can_be_said(make, settings, n_tokens):
