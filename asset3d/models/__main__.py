@@ -2,9 +2,10 @@
 
     python -m asset3d.models list                     known models: size, licence, use, whether they are here
     python -m asset3d.models fetch NAME [...]         download and convert a published model
-    python -m asset3d.models convert CHECKPOINT DIR   a published checkpoint -> a folder in diffusers format
+    python -m asset3d.models convert CHECKPOINT DIR [...]  a published checkpoint -> a folder in diffusers format
     python -m asset3d.models embed RUN NAME [to=DIR]  the result of a training -> a model that comes with asset3d
 
+convert takes name=NAME (of a known model, for its licence), tokenizer=DIR, prediction=epsilon|v_prediction.
 fetch takes mirror=URL (a hub of the same layout), path=FILE_OR_FOLDER (a copy that you have), sha256=HEX.
 ASSET3D_MODELS names the folder that fetched models are kept in; ASSET3D_MODEL_POLICY=commercial|research|any says which
 licences are accepted.
@@ -63,6 +64,23 @@ def print_list(plain: list[str], options: dict[str, str]) -> None:
     print(f"policy: {policy.current()} ({policy.VARIABLE})")
 
 
+def convert(plain: list[str], options: dict[str, str]) -> None:
+    """Convert a checkpoint."""
+    _expect("convert", plain, options, 2, "name", "tokenizer", "prediction")
+    from asset3d.models.convert import PREDICTIONS, Told, convert
+
+    if Path(plain[1]).exists():
+        raise InputError(f"convert: {plain[1]} is there already")
+    name, prediction = options.get("name"), options.get("prediction")
+    if name is not None and name not in catalog.PUBLISHED:
+        raise InputError(f"convert: unknown model {name}{did_you_mean(name, catalog.PUBLISHED)}")
+    if prediction is not None and prediction not in PREDICTIONS:
+        raise InputError(f"convert: prediction={prediction}{did_you_mean(prediction, PREDICTIONS)}")
+    told = Told.second(prediction) if prediction else None
+    tokenizer = Path(options["tokenizer"]) if "tokenizer" in options else None
+    print(convert(Path(plain[0]), Path(plain[1]), name=name, tokenizer=tokenizer, told=told))
+
+
 def embed(plain: list[str], options: dict[str, str]) -> None:
     """Write a trained model into the package."""
     _expect("embed", plain, options, 2, "to")
@@ -85,7 +103,7 @@ def _expect(command: str, plain: list[str], options: dict[str, str], count: int,
             raise InputError(f"{command}: unknown option {name}={did_you_mean(name, known)}")
 
 
-COMMANDS = {"list": print_list, "embed": embed}
+COMMANDS = {"list": print_list, "convert": convert, "embed": embed}
 
 if __name__ == "__main__":
     sys.exit(main())
