@@ -41,7 +41,13 @@ def run_views(options: argparse.Namespace) -> None:
     how = novel.Sampling(options.steps, options.guidance_scale, options.base, near, options.coarse_target == "per_view")
     novel.measure("given view copied", novel.copied, {}, rules, folder, batch=options.batch)
     novel.measure("mean image", novel.mean_image(rules), {}, rules, folder, batch=options.batch)
+    if options.base and options.given != [1]:
+        raise InputError("--given: a cascade is given one view; leave it out, or --base")
     for name in options.model:
+        if options.ceiling:
+            label = f"{Path(name).name}: the wanted view through its autoencoder"
+            draw = novel.through_autoencoder(name, rules, options.device)
+            novel.measure(label, draw, {"model": Path(name).name}, rules, folder, batch=options.batch)
         label = options.label or "+".join(Path(part).name for part in (name, options.base) if part)
         draw = novel.model(name, how, rules, options.device)
         novel.measure(label, draw, {"model": Path(name).name, **novel.asdict(how)}, rules, folder, options.given,
@@ -101,6 +107,7 @@ def parser() -> argparse.ArgumentParser:
     views.add_argument("--nearby", default="45:0,-45:0,0:30", help="azimuth:elevation of these views, or random")
     views.add_argument("--coarse-target", choices=["per_view", "off"], default="per_view")
     views.add_argument("--given", type=int, nargs="+", default=[1], choices=range(1, novel.GIVEN + 1))
+    views.add_argument("--ceiling", action="store_true", help="a row more: wanted views through the autoencoder")
     views.add_argument("--pairs", type=int, default=200)
     views.add_argument("--size", type=int, default=64)
     views.add_argument("--kinds", choices=list(novel.KINDS), default="known")

@@ -109,6 +109,18 @@ def mean_image(rules: Rules) -> Draw:
     return lambda pairs, n_given: mean.expand_as(pairs.wanted)
 
 
+def through_autoencoder(name: str, rules: Rules, device: str = "cpu") -> Draw:
+    """The wanted view itself, as far as a model's autoencoder can tell it: what no sample of the model exceeds."""
+    prior = Zero123.of(Zero123Config(model=name), device)
+
+    @torch.no_grad()
+    def draw(pairs: Pairs, n_given: int) -> Tensor:
+        wanted = at_size(pairs.wanted, prior.image_size).to(device)
+        return at_size(prior.decode(prior.encode(wanted)), rules.size).cpu()
+
+    return draw
+
+
 def model(name: str, how: Sampling, rules: Rules, device: str = "cpu") -> Draw:
     """Samples of a model, alone or as the refiner of a cascade."""
     prior = Zero123.of(Zero123Config(model=name), device)
