@@ -3,7 +3,8 @@
 Letters in shapes: B samples, H rows and W columns of images, h and w of latents, K tokens of width D.
 """
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from weakref import WeakValueDictionary
@@ -222,5 +223,21 @@ def part(folder: Path, name: str, load):
 def pretrained(folder: Path, name: str, network: type) -> nn.Module:
     """A network of diffusers or transformers in a model folder, as float32; from safetensors, without a look at any
     network."""
-    made = part(folder, name, lambda path: network.from_pretrained(path, use_safetensors=True, local_files_only=True))
+    with without_bars():
+        made = part(folder, name,
+                    lambda path: network.from_pretrained(path, use_safetensors=True, local_files_only=True))
     return made.float()
+
+
+@contextmanager
+def without_bars() -> Iterator[None]:
+    """Loading and saving without the progress bars of transformers: a run shows its own progress."""
+    from transformers.utils import logging
+
+    shown = logging.is_progress_bar_enabled()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        if shown:
+            logging.enable_progress_bar()

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from asset3d.errors import InputError
 from asset3d.models import folder_of
-from asset3d.prior.base import Condition, Guide, Prior, PriorConfig, at_size, part, pretrained
+from asset3d.prior.base import Condition, Guide, Prior, PriorConfig, at_size, part, pretrained, without_bars
 from asset3d.registry import register
 from asset3d.scene.camera import Camera, orbit_of
 from asset3d.scene.views import Views
@@ -120,8 +120,9 @@ class Zero123(Prior):
         """Write all parts in the layout that `load` reads."""
         from safetensors.torch import save_file
 
-        for name in ("unet", "vae", "image_encoder"):
-            getattr(self, name).save_pretrained(folder / name, safe_serialization=True)
+        with without_bars():
+            for name in ("unet", "vae", "image_encoder"):
+                getattr(self, name).save_pretrained(folder / name, safe_serialization=True)
         self.scheduler.save_pretrained(folder / "scheduler")
         (folder / "cc_projection").mkdir(parents=True, exist_ok=True)
         save_file({name: value.contiguous() for name, value in self.cc_projection.state_dict().items()},

@@ -12,6 +12,8 @@ from asset3d.scene.conventions import rigid
 
 MAX_BYTES = 2**20
 KEYS = ("fov", "transform_matrix")
+SAID_TWICE = ("azimuth", "elevation", "distance")
+"""Keys that may be there for people to read, as in the files of the toybox: the matrix says the same."""
 FOV = (1.0, 120.0)
 STEEPEST = 89.0
 """Degrees of elevation, up or down: right above an object, its azimuth is undefined."""
@@ -89,7 +91,7 @@ def _document(file: Path) -> dict:
     if not isinstance(document, dict):
         raise InputError(f"{file}: is no camera; {what}")
     for key in document:
-        if key not in KEYS:
+        if key not in (*KEYS, *SAID_TWICE):
             raise InputError(f"{file}: unknown key '{printable(key)}'{did_you_mean(printable(key), KEYS)}; {what}")
     missing = [key for key in KEYS if key not in document]
     if missing:

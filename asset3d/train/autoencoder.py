@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from asset3d import toybox
 from asset3d.metric.psnr import psnr
+from asset3d.prior.base import without_bars
 from asset3d.registry import Config, register
 from asset3d.train._pool import PoolConfig, ViewPool
 from asset3d.train.base import Draw, Trainer, picture, seeded
@@ -114,8 +115,9 @@ class AutoencoderTrainer(Trainer):
         images = self.held_pool.images(objects, torch.ones_like(objects)).to(self.sharpness.device)
         latents = self.vae.encode(to_model(images)).latent_dist.mean
         self.vae.register_to_config(scaling_factor=round(1 / latents.std().item(), 5))
-        for name in ("vae", "image_encoder", "text_encoder"):
-            getattr(self, name).save_pretrained(folder / name, safe_serialization=True)
+        with without_bars():
+            for name in ("vae", "image_encoder", "text_encoder"):
+                getattr(self, name).save_pretrained(folder / name, safe_serialization=True)
         self.tokenizer.save_pretrained(folder / "tokenizer")
         return {"trained on": f"toybox {toybox.VERSION}", "recipe": "train/autoencoder"}
 

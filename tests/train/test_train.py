@@ -10,7 +10,8 @@ from trainings import autoencoder_options, stopped_and_resumed, tensors_of, zero
 import asset3d
 from asset3d import toybox
 from asset3d.prior.zero123 import Zero123
-from asset3d.train._pool import PoolConfig, ViewPool, poses_of
+from asset3d.scene.camera import orbit_of
+from asset3d.train._pool import PoolConfig, ViewPool
 
 
 def test_the_autoencoder_learns(autoencoder):
@@ -58,11 +59,11 @@ def test_pools_hold_what_the_toybox_shows(cache):
     white = sample.views.color[..., :3] * alpha + 1 - alpha
     got = pool.images(torch.full((4,), 5), torch.arange(4))
     torch.testing.assert_close(got, white, atol=1.1 / 255, rtol=0)  # stored in bytes
-    torch.testing.assert_close(pool.poses(torch.full((4,), 5), torch.arange(4)), poses_of(sample.camera))
+    torch.testing.assert_close(pool.poses(torch.full((4,), 5), torch.arange(4)), orbit_of(sample.camera))
     assert pool.captions[5] == sample.caption
 
 
-def test_poses_of_cameras():
+def test_orbits_of_cameras():
     camera = asset3d.orbit([30.0, -170.0], [-20.0, 60.0], [1.5, 2.0], 49.1, 32)
-    torch.testing.assert_close(poses_of(camera), torch.tensor([[30.0, -20.0, 1.5], [-170.0, 60.0, 2.0]]), atol=1e-3,
+    torch.testing.assert_close(orbit_of(camera), torch.tensor([[30.0, -20.0, 1.5], [-170.0, 60.0, 2.0]]), atol=1e-3,
                                rtol=0)
