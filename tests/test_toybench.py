@@ -137,7 +137,7 @@ def test_the_true_object_is_perfect_wherever_it_is(bench):
     assert numbers["psnr"] > 45 and numbers["mask_iou"] > 0.995 and numbers["ssim"] > 0.999
     assert numbers["chamfer"] < 0.006 and numbers["f1"] > 0.8  # pixels are 0.03 apart
     nothing = assets.score(None, truth, 48)
-    assert nothing["mask_iou"] == 0 and nothing["f1"] == 0 and 0.1 < nothing["chamfer"] < 0.5
+    assert nothing["mask_iou"] == 0 and nothing["f1"] < 0.001 and 0.1 < nothing["chamfer"] < 0.5
     assert numbers["psnr"] > nothing["psnr"] > 3
 
 
