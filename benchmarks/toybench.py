@@ -6,10 +6,10 @@
 
 `views`: novel views in the rig of Zero-1-to-3 at 64 x 64, against the given view copied and the mean image. With
 `--base`, the model is the refiner of a cascade. `assets`: a picture of each toy is made into an asset by a recipe;
-centred and scaled, it is scored from the 12 views to judge by, against the inflated silhouette (inflate_silhouette.py,
-in the shared folder beside the checkout). Both print their table, with bootstrap intervals. What is measured is kept in the
-output folder, row by row (`--label` names a row), and not repeated; `tables` shows all rows, and with `--write` keeps
-them in benchmarks/results/toybench.md.
+centred and scaled, it is scored from the 12 views to judge by, against the inflated silhouette
+(inflate_silhouette.py, in the shared folder beside the checkout). Both print their table, with bootstrap intervals.
+What is measured is kept in the output folder, row by row (`--label` names a row), and not repeated; `tables` shows
+all rows, and with `--write` keeps them in benchmarks/results/toybench.md.
 """
 import argparse
 import json
