@@ -13,12 +13,13 @@ from real_data import shared
 from asset3d import Run, recipe, toybox
 from asset3d.check import check
 from asset3d.errors import Cancelled, InputError, MissingDependency, RecipeError
-from asset3d.scene.camera import orbit
+from asset3d.scene.camera import orbit, orbit_of
 from asset3d.scene.image import load_image, save_png
 from asset3d.scene.matting import read_matte
 from asset3d.scene.prepared import FILL, extent, spread
 from asset3d.stage.base import Context
 from asset3d.stage.prepare_image import PrepareImage, PrepareImageConfig
+from asset3d.toybox.write import write_input
 
 
 def disk(height=200, width=300, center=(110.0, 130.0), radius=(70.0, 40.0)):
@@ -145,6 +146,12 @@ def test_a_camera_file_keeps_what_the_camera_saw(tmp_path):
     camera = [data for kind, data in events if kind == "manifest"][0]["cameras"][0]
     assert camera["elevation_from"] == "camera file" and camera["turned"] == pytest.approx(-140, abs=1e-3)
     assert 0.6 < float(extent(train)) < 1.5
+
+
+def test_what_the_toybox_writes_is_read(tmp_path):
+    write_input(toybox.make_object(5).mesh, tmp_path, 64)
+    train = prepare(tmp_path, image=tmp_path / "input.png", size=64).train
+    torch.testing.assert_close(orbit_of(train.camera), torch.tensor([[0.0, 10.0, 2.6]]), atol=1e-5, rtol=0)
 
 
 def test_a_wide_photo_with_a_camera_is_padded_and_not_distorted(tmp_path):
