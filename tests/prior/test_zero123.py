@@ -139,3 +139,16 @@ def test_the_coarse_target_is_the_second_token_and_has_a_pose_of_four_zeros(prio
     torch.testing.assert_close(condition.tokens[:, 1], want, atol=1e-5, rtol=0)
     torch.testing.assert_close(condition.tokens[:, [0, 2, 3, 4]], without.tokens, atol=1e-5, rtol=0)
     assert torch.equal(condition.latents, without.latents) and condition.tokens.shape[1] == 5
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+def test_a_captured_network_says_the_same_again_and_again():
+    from asset3d.prior._graph import Graphed
+
+    weight = torch.randn(8, 8, device="cuda")
+    graphed = Graphed(lambda x: (x @ weight).relu())
+    for count in (3, 5, 3):
+        x = torch.randn(count, 8, device="cuda")
+        first = graphed(x)
+        graphed(torch.zeros_like(x))
+        torch.testing.assert_close(first, (x @ weight).relu())
