@@ -1,10 +1,12 @@
 """The last stage of a reconstruction: the asset as files, where the input cameras saw it."""
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import asdict, replace
 from typing import Annotated, Any, Literal
 
 import torch
+from jaxtyping import Float
 from pydantic import Field, field_validator
+from torch import Tensor
 
 from asset3d.errors import InputError
 from asset3d.exporter.base import checked, checked_splats
@@ -30,6 +32,8 @@ class ExportConfig(StageConfig):
     restore_frame: bool = True
     """Put the asset where the input cameras saw it, in their scale; else it stays in the unit cube around 0. A world
     with +Z up is turned to +Y up, as glTF has it; importers of programs with +Z up turn it back to where it was."""
+    canonical: bool = False
+    """Put the centre of the asset's box in 0 and make its longest side 1, wherever the cameras saw it."""
 
     @field_validator("exporter")
     @classmethod
@@ -50,6 +54,9 @@ class Export(Stage):
     def start(self, asset: Mesh | Splats, views: ViewSet | None = None) -> int:
         self._check_takes(asset)
         frame = views.frame if views is not None and self.config.restore_frame else Frame()
+        if self.config.canonical:
+            frame = canonical_frame(asset.means if isinstance(asset, Splats) else asset.vertices)
+            self.context.emit("manifest", frame=asdict(frame))
         if isinstance(asset, Splats):
             self.asset = placed_splats(checked_splats(asset), frame)
         else:
@@ -86,6 +93,13 @@ class Export(Stage):
 
     def finish(self) -> Mapping[str, Any]:
         return {}
+
+
+def canonical_frame(points: Float[Tensor, "N 3"]) -> Frame:
+    """The frame whose `placed` puts the box of points around 0, its longest side being 1."""
+    low, high = points.double().amin(0), points.double().amax(0)
+    scale = 1 / float((high - low).max().clamp(min=1e-12))
+    return Frame(tuple((-(low + high) / 2 * scale).tolist()), scale)
 
 
 def placed_splats(splats: Splats, frame: Frame) -> Splats:

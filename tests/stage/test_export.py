@@ -24,7 +24,10 @@ def run(folder, asset, views=None, **options):
     messages, told = [], []
 
     def emit(kind, **data):
-        messages.append(data["text"]) if kind == "message" else told.append((kind, data["path"].name))
+        if kind == "message":
+            messages.append(data["text"])
+        elif kind != "manifest":
+            told.append((kind, data["path"].name))
 
     context = Context("export", 0, torch.device("cpu"), folder / "stage", folder / "result", emit=emit)
     stage = Export(ExportConfig(**options), context)
@@ -47,6 +50,13 @@ def test_frame_is_undone(asset, tmp_path):
     run(tmp_path / "inside", asset, views, restore_frame=False)
     loaded = trimesh.load(tmp_path / "inside/result/asset.glb", force="mesh", process=False)
     assert np.allclose(loaded.bounds, [asset.vertices.amin(0), asset.vertices.amax(0)], atol=1e-6)
+
+
+def test_the_canonical_place_is_that_of_the_box(asset, tmp_path):
+    import trimesh
+    run(tmp_path, asset, ViewSet(train=None, frame=Frame((10.0, -2.0, 3.0), 4.0)), canonical=True)
+    loaded = trimesh.load(tmp_path / "result/asset.glb", force="mesh", process=False)
+    assert np.allclose(loaded.bounds.sum(0), 0, atol=1e-6) and np.isclose(loaded.extents.max(), 1, atol=1e-6)
 
 
 def test_formats_and_levels(asset, tmp_path):
