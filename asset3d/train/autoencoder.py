@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from asset3d import toybox
 from asset3d.metric.psnr import psnr
 from asset3d.prior.base import without_bars
+from asset3d.prior._caption import CAPTIONS
 from asset3d.registry import Config, register
 from asset3d.train._pool import PoolConfig, ViewPool
 from asset3d.train.base import Draw, Trainer, picture, seeded
@@ -119,6 +120,8 @@ class AutoencoderTrainer(Trainer):
             for name in ("vae", "image_encoder", "text_encoder"):
                 getattr(self, name).save_pretrained(folder / name, safe_serialization=True)
         self.tokenizer.save_pretrained(folder / "tokenizer")
+        captions = dict.fromkeys(self.pool.captions)  # each once, in order
+        (folder / CAPTIONS).write_text("".join(f"{caption}\n" for caption in captions), encoding="utf-8")
         return {"trained on": f"toybox {toybox.VERSION}", "recipe": "train/autoencoder"}
 
 
