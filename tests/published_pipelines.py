@@ -56,3 +56,33 @@ def zero123(networks, image, pose, noise, scale):
     x = ddim(networks.unet, noise[0], token, torch.zeros_like(token), noise[1:], scale,
              (latent, torch.zeros_like(latent)))
     return decoded(networks.vae, x)
+
+
+@torch.no_grad()
+def text_image(networks, ids, negative_ids, noise, scale, depth=None, **schedule):
+    """Stable Diffusion 1, 2 and 2-depth: `networks` has unet, vae and text_encoder."""
+    present, absent = (networks.text_encoder(i).last_hidden_state for i in (ids, negative_ids))
+    x = ddim(networks.unet, noise[0], present, absent, noise[1:], scale, (depth, depth), **schedule)
+    return decoded(networks.vae, x)
+
+
+@torch.no_grad()
+def sdxl(networks, ids, noise, scale, size):
+    """SDXL without a negative prompt: `networks` has unet, vae, text_encoder and text_encoder_2."""
+    first = networks.text_encoder(ids, output_hidden_states=True)
+    second = networks.text_encoder_2(ids, output_hidden_states=True)
+    tokens = torch.cat([first.hidden_states[-2], second.hidden_states[-2]], -1)
+    time_ids = torch.tensor([[size, size, 0, 0, size, size]] * len(ids)).float()
+    present = {"text_embeds": second.text_embeds, "time_ids": time_ids}
+    absent = {"text_embeds": torch.zeros_like(second.text_embeds), "time_ids": time_ids}
+    x = ddim(networks.unet, noise[0], tokens, torch.zeros_like(tokens), noise[1:], scale, added=(present, absent))
+    return decoded(networks.vae, x)
+
+
+@torch.no_grad()
+def deepfloyd(networks, given, negative, noise, scale, **schedule):
+    """DeepFloyd IF: `networks` has unet and text_encoder; `given` and `negative` are what a T5 tokenizer gives."""
+    present, absent = (networks.text_encoder(g.input_ids, attention_mask=g.attention_mask)[0]
+                       for g in (given, negative))
+    x = ddim(networks.unet, noise[0], present, absent, noise[1:], scale, **schedule)
+    return (x.permute(0, 2, 3, 1) / 2 + 0.5).clamp(0, 1)

@@ -12,9 +12,9 @@ from asset3d.models.policy import COMMERCIAL
 from asset3d.registry import names
 from asset3d.workspace import atomic_folder
 
-NOISE = ("_name_or_path", "_diffusers_version", "transformers_version")
+NOISE = ("_name_or_path", "name_or_path", "_diffusers_version", "transformers_version")
 """Keys of configs that say where and by which version of a library a part was saved."""
-LICENCE = "CC0-1.0"
+LICENCE, INDEX = "CC0-1.0", "model_index.json"
 
 
 def embed(run: Path, name: str, home: Path | None = None) -> Path:
@@ -43,6 +43,8 @@ def embed(run: Path, name: str, home: Path | None = None) -> Path:
             (folder / part.name).mkdir()
             for file in sorted(part.iterdir()):
                 _copy(file, folder / part.name / file.name)
+        if (source / INDEX).is_file():
+            _copy(source / INDEX, folder / INDEX)
         shared = _shared(folder, home, name)
         for part in shared.get("parts", ()):
             shutil.rmtree(folder / part)

@@ -3,9 +3,9 @@
 Letters in shapes: B samples, H rows and W columns of images, h and w of latents, K tokens of width D.
 """
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 from weakref import WeakValueDictionary
@@ -31,6 +31,10 @@ class PriorConfig(Config):
     """auto: bfloat16 for the network and the autoencoder on CUDA, float32 on the CPU, where it is the faster one."""
 
 
+ADDED = ("text_embeds", "time_ids")
+"""Names of diffusers' `added_cond_kwargs`: of SDXL, the embedding of the whole text, and sizes."""
+
+
 @dataclass(frozen=True)
 class Condition:
     """What a network is told besides the noisy latent, for B samples; made by the prior that takes it."""
@@ -39,19 +43,39 @@ class Condition:
     """What cross-attention sees."""
     latents: Float[Tensor, "B C h w"] | None = None
     """Channels put beside the noisy latent."""
+    added: Mapping[str, Float[Tensor, "B ..."]] | None = None
+    """What the network is given besides, by the names in `ADDED`."""
+    unconditional: "Condition | None" = None
+    """What the unconditional half is told, where that is not zeros: the tokens of a negative prompt."""
 
     def __len__(self) -> int:
         return len(self.tokens)
 
     def absent(self) -> "Condition":
-        """The condition of the unconditional half: all zeros."""
-        latents = None if self.latents is None else torch.zeros_like(self.latents)
-        return Condition(torch.zeros_like(self.tokens), latents)
+        """The condition of the unconditional half: all zeros, unless `unconditional` says otherwise."""
+        return self._each(torch.zeros_like) if self.unconditional is None else self.unconditional
 
     def beside(self, other: "Condition") -> "Condition":
         """The samples of both, one after the other."""
-        latents = None if self.latents is None else torch.cat([self.latents, other.latents])
-        return Condition(torch.cat([self.tokens, other.tokens]), latents)
+        if self.unconditional is None or other.unconditional is None:
+            self, other = replace(self, unconditional=None), replace(other, unconditional=None)
+        return self._each(torch.cat, other)
+
+    def repeat(self, count: int) -> "Condition":
+        """Every sample as often, its copies side by side."""
+        return self._each(lambda value: value.repeat_interleave(count, 0))
+
+    def _each(self, function: Callable, other: "Condition | None" = None) -> "Condition":
+        """The result of a function for each tensor, or for the list of it and that of another condition."""
+        def result(mine, theirs):
+            return None if mine is None else function(mine if other is None else [mine, theirs])
+
+        theirs = self if other is None else other
+        added = None if self.added is None else {name: result(value, theirs.added[name])
+                                                 for name, value in self.added.items()}
+        unconditional = None if self.unconditional is None else self.unconditional._each(
+            function, None if other is None else other.unconditional)
+        return Condition(result(self.tokens, theirs.tokens), result(self.latents, theirs.latents), added, unconditional)
 
 
 Guide = Callable[[Camera], Condition]
@@ -145,11 +169,14 @@ class Prior(nn.Module, ABC):
         """What the network says, as it was trained: noise or v."""
         given = latents if condition.latents is None else torch.cat([latents, condition.latents], 1)
         run = self._graphed if latents.is_cuda and not torch.is_grad_enabled() else self._run
-        return run(given, times, condition.tokens).to(latents.dtype)
+        added = () if condition.added is None else tuple(condition.added[name] for name in ADDED)
+        said = run(given, times, condition.tokens, *added).to(latents.dtype)
+        return said[:, : latents.shape[1]]  # what follows is a learned variance, which no sampler here uses
 
-    def _run(self, given: Tensor, times: Tensor, tokens: Tensor) -> Tensor:
+    def _run(self, given: Tensor, times: Tensor, tokens: Tensor, *added: Tensor) -> Tensor:
         dtype = self.unet.dtype
-        return self.unet(given.to(dtype), times, encoder_hidden_states=tokens.to(dtype)).sample
+        more = {"added_cond_kwargs": {name: value.to(dtype) for name, value in zip(ADDED, added)}} if added else {}
+        return self.unet(given.to(dtype), times, encoder_hidden_states=tokens.to(dtype), **more).sample
 
     def to_predict(self, latents: Float[Tensor, "B 4 h w"], noise: Float[Tensor, "B 4 h w"],
                    times: Int64[Tensor, "B"]) -> Float[Tensor, "B 4 h w"]:
@@ -179,7 +206,7 @@ class Prior(nn.Module, ABC):
 
         scheduler = DDIMScheduler.from_config(self.scheduler.config, clip_sample=False, set_alpha_to_one=False)
         scheduler.set_timesteps(steps)
-        size, channels = self.unet.config.sample_size, self.unet.config.out_channels
+        size, channels = self.unet.config.sample_size, self.vae.config.latent_channels
         generators = [generator] * len(condition) if isinstance(generator, torch.Generator) else generator
         noise = torch.stack([torch.randn(steps + 1, channels, size, size, generator=g) for g in generators], 1)
         noise = noise.to(self.signal.device)
@@ -241,10 +268,18 @@ def part(folder: Path, name: str, load):
 
 def pretrained(folder: Path, name: str, network: type) -> nn.Module:
     """A network of diffusers or transformers in a model folder, as float32; from safetensors, without a look at any
-    network."""
+    network.
+
+    Raises:
+        InputError: it is missing or damaged, or weights are missing or unexpected.
+    """
     with without_bars():
-        made = part(folder, name,
-                    lambda path: network.from_pretrained(path, use_safetensors=True, local_files_only=True))
+        made, told = part(folder, name, lambda path: network.from_pretrained(
+            path, use_safetensors=True, local_files_only=True, output_loading_info=True))
+    wrong = [f"{kind.removesuffix('_keys')} {key}" for kind in ("missing_keys", "unexpected_keys", "mismatched_keys")
+             for key in told.get(kind, ()) if not str(key).endswith("position_ids")]  # which old versions have stored
+    if wrong:
+        raise InputError(f"model {folder}: {len(wrong)} weights of {name}/ do not fit: {', '.join(wrong[:8])}")
     return made.float()
 
 

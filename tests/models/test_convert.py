@@ -1,4 +1,4 @@
-"""Published checkpoints become folders: nothing missing, nothing unexpected, and what they draw is what is published."""
+"""Published checkpoints become folders: nothing missing, nothing unexpected, and they draw what is published."""
 import json
 import pickle
 import zipfile
@@ -55,7 +55,7 @@ def published(tmp_path, monkeypatch):
 
 
 def test_zero123_of_lightning_with_averages(published, tmp_path):
-    made, checkpoint, weights = published
+    made, checkpoint, _ = published
     report = convert(checkpoint, tmp_path / "folder")
     assert report.missing == report.unexpected == [] and report.ema
     assert report.parts == {"unet": len(made.unet.state_dict()), "vae": len(made.vae.state_dict()),
@@ -81,7 +81,7 @@ def test_without_averages_the_trained_weights_are_taken(published, tmp_path):
 def test_safetensors_give_the_same_folder(published, tmp_path):
     from safetensors.torch import save_file
 
-    made, checkpoint, weights = published
+    _, checkpoint, weights = published
     save_file({key: value.contiguous() for key, value in weights.items()}, tmp_path / "105000.safetensors")
     convert(checkpoint, tmp_path / "one")
     convert(tmp_path / "105000.safetensors", tmp_path / "two")
@@ -117,7 +117,8 @@ def test_the_card_has_the_licence_of_a_known_model(published, tmp_path):
     (lambda w: w.update({"another.weight": torch.ones(1)}), "unexpected: another.weight"),
     (lambda w: w.update({"model_ema.diffusion_modelmore": torch.ones(1)}),
      "unexpected: model_ema.diffusion_modelmore"),
-    (lambda w: w.update({"first_stage_model.quant_conv.bias": torch.ones(3)}), r"vae: quant_conv.bias \[3\], not \[8\]"),
+    (lambda w: w.update({"first_stage_model.quant_conv.bias": torch.ones(3)}),
+     r"vae: quant_conv.bias \[3\], not \[8\]"),
 ])
 def test_a_weight_too_few_or_too_many_is_named(published, tmp_path, change, said):
     weights = published[2]

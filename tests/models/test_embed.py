@@ -50,7 +50,8 @@ def test_shared_parts_are_stored_once_and_found(home, tmp_path):
     folder = embed(run_of(tmp_path / "b", prior), "toy-zero123", home)
     assert sorted(path.name for path in folder.iterdir()) == ["card.json", "cc_projection", "feature_extractor",
                                                               "scheduler", "unet"]
-    assert models.card_of(folder)["uses"] == "toy-autoencoder" and "uses" not in models.card_of(home / "toy-autoencoder")
+    assert models.card_of(folder)["uses"] == "toy-autoencoder"
+    assert "uses" not in models.card_of(home / "toy-autoencoder")
     loaded = Zero123.load("toy-zero123")
     assert all(p.dtype == torch.float32 for p in loaded.parameters())
     halved = prior.half().float()

@@ -37,8 +37,7 @@ def test_by_name_and_by_path(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("name, said", [
-    ("zero123-xl", r"not on this machine: `python -m asset3d.models fetch zero123-xl` downloads cvlab/zero123-weights "
-                   r"\(15.5 GB, .*without it, toy comes with asset3d"),
+    ("zero123-xl", r"models fetch zero123-xl` downloads cvlab/zero123-weights \(15.5 GB, .*toy comes with asset3d"),
     ("zero123-lx", "no model of this name, and no folder; did you mean 'zero123-xl'"),
     ("somewhere/else", "no model of this name, and no folder"),
     ("a.ckpt", "published checkpoints are made one by `python -m asset3d.models convert`"),
