@@ -7,32 +7,48 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from asset3d import __version__
+from asset3d import __version__, models
 from asset3d.recipe import Recipe
-from asset3d.registry import component
+from asset3d.registry import Config, component
 from asset3d.workspace import tree_hash
 
 PACKAGES = ("torch", "numpy", "pydantic", "safetensors", "trimesh", "xatlas", "pillow", "scipy",
-            "fast-simplification")
+            "fast-simplification", "diffusers", "transformers")
 
 NOT_HASHED = ("manifest.json", "report.html", "turntable.mp4")
 """Files of the result folder that are written after the manifest; the report tells times, and differs between runs."""
 
 
-def input_hashes(recipe: Recipe, run_folder: Path, between: Callable[[], None]) -> dict[str, dict[str, str]]:
-    """Name and SHA-256 of every input, by STAGE_NAME.field.
+def input_hashes(recipe: Recipe, run_folder: Path, between: Callable[[], None]) -> dict[str, dict[str, Any]]:
+    """Name and SHA-256 of every input, by STAGE_NAME.field; of models the licence too.
 
     Of an input that a stage knows to stand for certain files, those are hashed; else the file, or the whole folder but
     for a run folder inside it. `between` is called before every file and may raise, to stop.
     """
-    out = {}
+    out, described = {}, {}
     for stage in recipe.stage:
         files = component("stage", stage.type).files_of(stage)
         for field, path in _paths(stage.model_dump()):
             sha256 = (_files_hash(files[field], path, between) if field in files else
                       tree_hash(path, skip=run_folder, between=between))
             out[f"{stage.name}.{field}"] = {"name": path.name, "sha256": sha256}
+        for field, model in _models(stage):
+            if model not in described:
+                described[model] = models.describe(models.folder_of(model), between)
+            out[f"{stage.name}.{field}"] = described[model]
     return out
+
+
+def _models(config: Config, name: str = "") -> Iterator[tuple[str, str | Path]]:
+    """(field, model) of every model that a config names; of nested ones with dots between."""
+    for key, field in type(config).model_fields.items():
+        value = getattr(config, key)
+        if any(isinstance(rule, models.ModelRule) for rule in field.metadata):
+            yield name + key, value
+        inner = enumerate(value) if isinstance(value, (list, tuple)) else [(None, value)]
+        for index, item in inner:
+            if isinstance(item, Config):
+                yield from _models(item, f"{name}{key}." if index is None else f"{name}{key}.{index}.")
 
 
 def _paths(value: Any, name: str = "") -> Iterator[tuple[str, Path]]:

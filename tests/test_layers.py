@@ -24,7 +24,7 @@ LAYERS = [
 SHARED = {"registry": {"errors"}, "workspace": {"errors"}, "_document": {"errors"},
           "_recipe_errors": {"errors", "registry", "_document"},
           "recipe": {"errors", "registry", "_document", "_recipe_errors"},
-          "_manifest": {"recipe", "registry", "workspace"}}
+          "_manifest": {"models", "recipe", "registry", "workspace"}}
 """What all but ops and scene may import, with what they may import themselves."""
 COMMANDS = LAYERS[-1]
 

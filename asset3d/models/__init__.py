@@ -130,30 +130,30 @@ class ModelRule:
 
     def __get_pydantic_core_schema__(self, source, handler):
         return core_schema.with_info_plain_validator_function(
-            self.parse, serialization=core_schema.plain_serializer_function_ser_schema(str))
+            self.parse, serialization=core_schema.plain_serializer_function_ser_schema(str, when_used="json"))
 
     def __get_pydantic_json_schema__(self, schema, handler):
         return {"type": "string"}
 
-    def parse(self, given: Any, info: core_schema.ValidationInfo) -> str:
+    def parse(self, given: Any, info: core_schema.ValidationInfo) -> str | Path:
         context = info.context or {}
         text = str(given) if isinstance(given, (str, Path)) else ""
         if not text.strip() or "\0" in text or "://" in text:
             raise PydanticCustomError("model", "must be the name of a model or the path of a folder")
-        if not NAME.fullmatch(text) or not _is_known(text):
-            text = str(Path(context.get("folder", "."), Path(text).expanduser()).absolute())
+        known = NAME.fullmatch(text) and _is_known(text)
+        model = text if known else Path(context.get("folder", "."), Path(text).expanduser()).absolute()
         if context.get("check_files", True):
             try:
-                folder_of(text)
+                folder_of(model)
             except InputError as error:
                 raise PydanticCustomError("model", "{text}", {"text": str(error)}) from None
-        return text
+        return model
 
 
 def _is_known(name: str) -> bool:
     return name in catalog.PUBLISHED or (EMBEDDED / name).is_dir() or (home() / name).is_dir()
 
 
-Model = Annotated[str, ModelRule()]
+Model = Annotated[str | Path, ModelRule()]
 """The name of an embedded or fetched model, or the path of a folder: relative to the recipe's folder, or, given on the
 command line, to the current folder."""

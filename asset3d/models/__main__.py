@@ -1,12 +1,13 @@
 """Models: what is known, and how to get it.
 
-    python -m asset3d.models list                     known models: size, licence, use, whether they are here
-    python -m asset3d.models fetch NAME [...]         download and convert a published model
-    python -m asset3d.models convert CHECKPOINT DIR [...]  a published checkpoint -> a folder in diffusers format
-    python -m asset3d.models embed RUN NAME [to=DIR]  the result of a training -> a model that comes with asset3d
+    python -m asset3d.models list                            known models: size, licence, use, where they are
+    python -m asset3d.models fetch NAME [key=value ...]      download and convert a published model
+    python -m asset3d.models convert FILE DIR [key=value ...]  a published checkpoint -> a folder in diffusers format
+    python -m asset3d.models embed RUN NAME [to=DIR]         the result of a training -> an embedded model
 
 convert takes name=NAME (of a known model, for its licence), tokenizer=DIR, prediction=epsilon|v_prediction.
-fetch takes mirror=URL (a hub of the same layout), path=FILE_OR_FOLDER (a copy that you have), sha256=HEX.
+fetch takes mirror=ADDRESS (of the same layout as the Hugging Face hub), path=FILE_OR_FOLDER (a copy that is at hand),
+sha256=HEX.
 ASSET3D_MODELS names the folder that fetched models are kept in; ASSET3D_MODEL_POLICY=commercial|research|any says which
 licences are accepted.
 
@@ -64,12 +65,21 @@ def print_list(plain: list[str], options: dict[str, str]) -> None:
     print(f"policy: {policy.current()} ({policy.VARIABLE})")
 
 
+def fetch(plain: list[str], options: dict[str, str]) -> None:
+    """Download a published model."""
+    _expect("fetch", plain, options, 1, "mirror", "path", "sha256")
+    from asset3d.models.fetch import fetch
+
+    path = Path(options["path"]) if "path" in options else None
+    fetch(plain[0], mirror=options.get("mirror"), path=path, sha256=options.get("sha256"))
+
+
 def convert(plain: list[str], options: dict[str, str]) -> None:
     """Convert a checkpoint."""
     _expect("convert", plain, options, 2, "name", "tokenizer", "prediction")
     from asset3d.models.convert import PREDICTIONS, Told, convert
 
-    if Path(plain[1]).exists():
+    if Path(plain[1]).exists():  # it would be replaced
         raise InputError(f"convert: {plain[1]} is there already")
     name, prediction = options.get("name"), options.get("prediction")
     if name is not None and name not in catalog.PUBLISHED:
@@ -103,7 +113,7 @@ def _expect(command: str, plain: list[str], options: dict[str, str], count: int,
             raise InputError(f"{command}: unknown option {name}={did_you_mean(name, known)}")
 
 
-COMMANDS = {"list": print_list, "convert": convert, "embed": embed}
+COMMANDS = {"list": print_list, "fetch": fetch, "convert": convert, "embed": embed}
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -96,7 +96,8 @@ def test_a_recipe_names_a_model(tmp_path, monkeypatch):
     parse = lambda text, **context: Some.model_validate({"model": text}, context=context).model
     own = model(tmp_path / "recipes" / "own")
     assert parse("toy") == "toy"
-    assert parse("own", folder=tmp_path / "recipes") == parse(str(own)) == str(own)
+    assert parse("own", folder=tmp_path / "recipes") == parse(str(own)) == own
+    assert Some(model=own).model_dump_json() == json.dumps({"model": str(own)}, separators=(",", ":"))
     for text, said in [("zero123-xl", "not on this machine"), ("nothing", "no folder"), ("http://a/b", "must be"),
                        ("", "must be")]:
         with pytest.raises(ValueError, match=said):
