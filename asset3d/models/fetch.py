@@ -159,7 +159,8 @@ def _file(name: str, url: str, target: Path, file: Remote, tell: Callable[[str],
             _receive(name, answer, out, file, tell)
     found = target.stat().st_size
     if found < file.size:
-        raise InputError(f"fetch: {url} broke off after {found} of {file.size} bytes; the same command goes on from there")
+        raise InputError(f"fetch: {url} broke off after {found} of {file.size} bytes; the same command goes on from "
+                         "there")
     if found > file.size or file.sha256 is not None and tree_hash(target) != file.sha256:
         target.unlink()
         raise InputError(f"fetch: {url} is not the file that is listed (SHA-256 {file.sha256}); it was thrown away")

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from asset3d.errors import InputError
 from asset3d.models import folder_of, part_folder
-from asset3d.prior.base import Condition, Guide, Prior, PriorConfig, part, pretrained
+from asset3d.prior.base import Condition, Guide, Prior, PriorConfig, part, pretrained, without_bars
 from asset3d.registry import register
 from asset3d.scene.camera import Camera
 from asset3d.scene.views import Views
@@ -80,6 +80,7 @@ class Pixels(nn.Module):
     """In place of an autoencoder, for networks that work on pixels: latents are the pixels from -1 to 1."""
 
     config = SimpleNamespace(latent_channels=3, scaling_factor=1.0, block_out_channels=(3,))
+    dtype = torch.float32
 
     def encode(self, images: Float[Tensor, "B 3 H W"]):
         return SimpleNamespace(latent_dist=SimpleNamespace(mode=lambda: images))
@@ -125,12 +126,13 @@ class TextImage(Prior):
 
     def save(self, folder: Path) -> None:
         """Write all parts in the layout that `load` reads."""
-        self.unet.save_pretrained(folder / "unet", safe_serialization=True)
-        if not isinstance(self.vae, Pixels):
-            self.vae.save_pretrained(folder / "vae", safe_serialization=True)
+        networks = {"unet": self.unet} | ({} if isinstance(self.vae, Pixels) else {"vae": self.vae})
+        networks |= {f"text_encoder{number}": words.encoder for number, words in zip(("", "_2"), self.words)}
+        with without_bars():
+            for name, network in networks.items():
+                network.save_pretrained(folder / name, safe_serialization=True)
         self.scheduler.save_pretrained(folder / "scheduler")
         for number, words in zip(("", "_2"), self.words):
-            words.encoder.save_pretrained(folder / f"text_encoder{number}", safe_serialization=True)
             words.tokenizer.save_pretrained(folder / f"tokenizer{number}")
         index = {"_class_name": type(self).__name__, "force_zeros_for_empty_prompt": self.zero_negative}
         (folder / "model_index.json").write_text(json.dumps(index, indent=1) + "\n", encoding="utf-8")

@@ -10,7 +10,7 @@ from tiny_models import seeded
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection, T5Config, T5EncoderModel
 
 from asset3d.errors import InputError
-from asset3d.prior.base import Condition
+from asset3d.prior.base import ADDED, Condition
 from asset3d.prior.depth_image import DepthImage, depth_channel, disparity_of
 from asset3d.prior.text_image import TextImage
 from asset3d.scene.camera import orbit
@@ -238,7 +238,7 @@ def test_guidance_with_a_negative_prompt_is_one_call(depth_folder, monkeypatch):
 def test_conditions_side_by_side():
     generator = torch.Generator().manual_seed(0)
     draw = lambda: Condition(*(torch.rand(shape, generator=generator) for shape in ((1, 2, 3), (1, 4, 2, 2))),
-                             added={"time_ids": torch.rand(1, 6, generator=generator)})
+                             added={name: torch.rand(1, 6, generator=generator) for name in ADDED})
     one, two = draw(), draw()
     both = one.beside(two)
     assert len(both) == 2 and torch.equal(both.added["time_ids"][1:], two.added["time_ids"])
