@@ -7,10 +7,10 @@ from torch import Tensor
 from torch.nn.functional import normalize
 
 from asset3d.errors import InputError
-from asset3d.models import folder_of
+from asset3d.models import folder_of, part_folder
 from asset3d.prior.base import at_size, part, pretrained
 
-CAPTIONS = "captions.txt"
+PART, CAPTIONS = "captions", "captions.txt"
 
 
 class Captioner:
@@ -19,10 +19,10 @@ class Captioner:
     def __init__(self, folder: Path, device: torch.device | str = "cpu"):
         from transformers import AutoTokenizer, CLIPTextModelWithProjection, CLIPVisionModelWithProjection
 
-        path = folder / CAPTIONS
-        if not path.is_file():
-            raise InputError(f"model {folder}: has no {CAPTIONS}, the captions that it may choose from; give a prompt")
-        self.captions = path.read_text("utf-8").splitlines()
+        place = part_folder(folder, PART)
+        if place is None:
+            raise InputError(f"model {folder}: has no {PART}/{CAPTIONS} to choose from; give a prompt")
+        self.captions = part(folder, PART, lambda path: (path / CAPTIONS).read_text("utf-8")).splitlines()
         self.image_encoder = pretrained(folder, "image_encoder", CLIPVisionModelWithProjection).eval().to(device)
         text_encoder = pretrained(folder, "text_encoder", CLIPTextModelWithProjection).eval().to(device)
         tokenizer = part(folder, "tokenizer", lambda place: AutoTokenizer.from_pretrained(place, local_files_only=True))

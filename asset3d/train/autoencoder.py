@@ -10,9 +10,9 @@ from torch import Tensor, nn
 
 from asset3d import toybox
 from asset3d.metric.psnr import psnr
-from asset3d.prior.base import without_bars
-from asset3d.prior._caption import CAPTIONS
-from asset3d.registry import Config, register
+from asset3d.prior.base import pretrained, without_bars
+from asset3d.prior._caption import CAPTIONS, PART
+from asset3d.registry import Config, InputPath, register
 from asset3d.train._pool import PoolConfig, ViewPool
 from asset3d.train.base import Draw, Trainer, picture, seeded
 
@@ -24,15 +24,18 @@ class AutoencoderConfig(Config):
     data: PoolConfig = PoolConfig()
     channels: tuple[int, ...] = (16, 32, 64)
     """Of the levels of the autoencoder, each half the size of the one before."""
-    latent_channels: int = Field(4, ge=1)
+    latent_channels: int = Field(8, ge=1)
+    """Of 4 x 4 pixels. With 4 of them, small networks keep brightness and its edges, and one axis of hue of two."""
     kl: float = Field(1e-6, ge=0)
     """Weight of the divergence of latents from the normal distribution (Rombach et al. 2022)."""
-    edges: float = Field(0.5, ge=0)
+    edges: float = Field(0.25, ge=0)
     """Weight of the difference between neighbouring pixels, which keeps edges sharp where no perceptual loss is."""
     contrast: float = Field(0.02, ge=0)
     """Weight of the contrastive loss of images and captions (Radford et al. 2021)."""
     width: int = Field(64, ge=8)
     """Of the space that images and captions share."""
+    initial: InputPath | None = None
+    """A model to go on from; weights whose shapes differ start anew."""
 
 
 @register("train", AutoencoderConfig)
@@ -61,6 +64,15 @@ class AutoencoderTrainer(Trainer):
             max_position_embeddings=self.tokenizer.model_max_length, bos_token_id=self.tokenizer.bos_token_id,
             eos_token_id=self.tokenizer.eos_token_id)), generator)
         self.sharpness = nn.Parameter(torch.tensor(2.0))
+        if c.initial is not None:
+            self._go_on_from(c.initial)
+
+    def _go_on_from(self, folder: Path) -> None:
+        for name in ("vae", "image_encoder", "text_encoder"):
+            network = getattr(self, name)
+            other, own = pretrained(folder, name, type(network)).state_dict(), network.state_dict()
+            fitting = {key: value for key, value in other.items() if key in own and own[key].shape == value.shape}
+            network.load_state_dict(own | fitting)
 
     def prepare(self, tell: Callable[[str], None], raise_if_cancelled: Callable[[], None]) -> None:
         self.pool = ViewPool(self.config.data).prepare(tell, raise_if_cancelled)
@@ -121,7 +133,8 @@ class AutoencoderTrainer(Trainer):
                 getattr(self, name).save_pretrained(folder / name, safe_serialization=True)
         self.tokenizer.save_pretrained(folder / "tokenizer")
         captions = dict.fromkeys(self.pool.captions)  # each once, in order
-        (folder / CAPTIONS).write_text("".join(f"{caption}\n" for caption in captions), encoding="utf-8")
+        (folder / PART).mkdir()
+        (folder / PART / CAPTIONS).write_text("".join(f"{caption}\n" for caption in captions), encoding="utf-8")
         return {"trained on": f"toybox {toybox.VERSION}", "recipe": "train/autoencoder"}
 
 

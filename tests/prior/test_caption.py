@@ -3,7 +3,7 @@ import pytest
 import tiny_models
 import torch
 from asset3d.errors import InputError
-from asset3d.prior._caption import CAPTIONS, Captioner
+from asset3d.prior._caption import CAPTIONS, PART, Captioner
 from asset3d.train.autoencoder import tokenizer_of
 
 
@@ -18,7 +18,8 @@ def folder(tmp_path):
     parts = {"image_encoder": tiny_models.image_encoder(), "text_encoder": text, "tokenizer": tokenizer}
     for name, part in parts.items():
         part.save_pretrained(tmp_path / name)
-    (tmp_path / CAPTIONS).write_text("a red mug\na blue chair\na mug\n", encoding="utf-8")
+    (tmp_path / PART).mkdir()
+    (tmp_path / PART / CAPTIONS).write_text("a red mug\na blue chair\na mug\n", encoding="utf-8")
     return tmp_path
 
 
@@ -30,6 +31,7 @@ def test_the_best_captions_come_in_order_and_are_the_same_again(folder):
 
 
 def test_a_model_without_captions_asks_for_a_prompt(folder):
-    (folder / CAPTIONS).unlink()
+    (folder / PART / CAPTIONS).unlink()
+    (folder / PART).rmdir()
     with pytest.raises(InputError, match="give a prompt"):
         Captioner(folder)
