@@ -18,7 +18,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from asset3d.errors import InputError
-from asset3d.models import folder_of
+from asset3d.models import folder_of, part_folder
 from asset3d.prior.base import Condition, Guide, Prior, PriorConfig, at_size, part, pretrained, without_bars
 from asset3d.registry import register
 from asset3d.scene.camera import Camera, orbit_of
@@ -88,13 +88,36 @@ class Projection(nn.Module):
         return self.projection(torch.cat([embedding, pose], -1))
 
 
+class PoseProjection(nn.Module):
+    """A second token for each view, that tells of the pose apart from the image (Yu et al. 2024, model two): a share of
+    the first token, at first all of it, plus a projection of the pose, at first zero.
+
+    So it starts as a copy of the first token. Softmax over equal keys weighs equal values, and a model that knows one
+    token per view behaves as before, to rounding, yet the gradient of the new weights is whole from the first step on.
+    A pose alone, kept out of the softmax at first by a bias of its key, would start as exactly as softmax is near 1,
+    and learn as little.
+    """
+
+    def __init__(self, token_width: int, pose_width: int = 4):
+        super().__init__()
+        self.hidden, self.out = nn.Linear(pose_width, token_width), nn.Linear(token_width, token_width)
+        self.share = nn.Parameter(torch.ones(token_width))
+        for zero in (self.hidden.bias, self.out.weight, self.out.bias):
+            nn.init.zeros_(zero)
+
+    def forward(self, token: Float[Tensor, "... T"], pose: Float[Tensor, "... 4"]) -> Float[Tensor, "... T"]:
+        return self.share * token + self.out(nn.functional.silu(self.hidden(pose)))
+
+
 @register("prior", Zero123Config)
 class Zero123(Prior):
     """The view of an object from another direction, given one or more views of it."""
 
     def __init__(self, unet: nn.Module, vae: nn.Module, scheduler, image_encoder: nn.Module, projection: Projection,
-                 compat: str = "zero123", colors: tuple = HALF):
+                 compat: str = "zero123", colors: tuple = HALF, pose_projection: PoseProjection | None = None):
         super().__init__(unet, vae, scheduler)
+        self.pose_projection = pose_projection
+        """Makes a second token for each view, where there is one."""
         self.image_encoder, self.cc_projection, self.compat = image_encoder, projection, compat
         self.colors = colors
         """Mean and deviation of the colours that the image encoder was trained on."""
@@ -111,10 +134,21 @@ class Zero123(Prior):
         scheduler = part(folder, "scheduler", lambda path: DDIMScheduler.from_pretrained(path, local_files_only=True))
         projection = Projection(encoder.config.projection_dim, unet.config.cross_attention_dim)
         part(folder, "cc_projection", lambda path: _load_weights(projection, path))
+        poses = None
+        if part_folder(folder, "pose_projection") is not None:
+            poses = PoseProjection(unet.config.cross_attention_dim)
+            part(folder, "pose_projection", lambda path: _load_weights(poses, path))
         extractor = part(folder, "feature_extractor", lambda path: json.loads((path / EXTRACTOR).read_text("utf-8")))
         colors = tuple(tuple(extractor[name]) for name in ("image_mean", "image_std"))
-        prior = cls(unet, vae, scheduler, encoder, projection, compat, colors)
+        prior = cls(unet, vae, scheduler, encoder, projection, compat, colors, poses)
         return prior.requires_grad_(False).eval().to(device)
+
+    def split(self, generator: torch.Generator) -> None:
+        """From here on two tokens for each view: see `PoseProjection`. No change, where they are split already."""
+        if self.pose_projection is None:
+            self.pose_projection = PoseProjection(self.unet.config.cross_attention_dim)
+            nn.init.normal_(self.pose_projection.hidden.weight, generator=generator)
+            self.pose_projection.to(self.signal.device)
 
     def save(self, folder: Path) -> None:
         """Write all parts in the layout that `load` reads."""
@@ -124,9 +158,10 @@ class Zero123(Prior):
             for name in ("unet", "vae", "image_encoder"):
                 getattr(self, name).save_pretrained(folder / name, safe_serialization=True)
         self.scheduler.save_pretrained(folder / "scheduler")
-        (folder / "cc_projection").mkdir(parents=True, exist_ok=True)
-        save_file({name: value.contiguous() for name, value in self.cc_projection.state_dict().items()},
-                  folder / "cc_projection" / WEIGHTS)
+        for name, module in self.projections().items():
+            (folder / name).mkdir(parents=True, exist_ok=True)
+            save_file({key: value.contiguous() for key, value in module.state_dict().items()},
+                      folder / name / WEIGHTS)
         (folder / "feature_extractor").mkdir(exist_ok=True)
         document = {"feature_extractor_type": "CLIPImageProcessor", "image_mean": self.colors[0],
                     "image_std": self.colors[1], "size": {"shortest_edge": self.image_encoder.config.image_size}}
@@ -161,9 +196,17 @@ class Zero123(Prior):
         mean, deviation = (pixels.new_tensor(values).view(3, 1, 1) for values in self.colors)
         return self.image_encoder(pixel_values=(pixels - mean) / deviation).image_embeds
 
-    def tokens(self, embeddings: Float[Tensor, "B V D"], poses: Float[Tensor, "B V 4"]) -> Float[Tensor, "B V T"]:
-        """One token per given view."""
-        return self.cc_projection(embeddings, poses)
+    def projections(self) -> dict[str, nn.Module]:
+        """What makes tokens, by the names of their folders."""
+        made = {"cc_projection": self.cc_projection}
+        return made if self.pose_projection is None else made | {"pose_projection": self.pose_projection}
+
+    def tokens(self, embeddings: Float[Tensor, "B V D"], poses: Float[Tensor, "B V 4"]) -> Float[Tensor, "B K T"]:
+        """One token per given view; where tokens are split, a second one per view behind them, in the same order."""
+        tokens = self.cc_projection(embeddings, poses)
+        if self.pose_projection is None:
+            return tokens
+        return torch.cat([tokens, self.pose_projection(tokens, poses)], 1)
 
     def condition(self, images: Float[Tensor, "B V H W 3"], given: Float[Tensor, "B V 3"], target: Float[Tensor, "B 3"],
                   coarse: Float[Tensor, "B H W 3"] | None = None) -> Condition:

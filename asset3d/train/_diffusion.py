@@ -1,5 +1,6 @@
 """What all trainers of diffusion networks share: the loss, conditions left out for guidance, and the validation."""
 from abc import abstractmethod
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
@@ -52,14 +53,16 @@ class DiffusionTrainer(Trainer):
         predicted = self.prior.predicted(self.prior.add_noise(latents, noise, times), times, condition)
         return torch.nn.functional.mse_loss(predicted, self.prior.to_predict(latents, noise, times))
 
-    def dropped(self, condition: Condition, draw: Draw, droppable: slice = slice(None)) -> Condition:
-        """Some samples without the droppable ones of their tokens, some without a latent, some without both."""
+    def dropped(self, condition: Condition, draw: Draw, droppable: Sequence[bool] | None = None) -> Condition:
+        """Some samples without the droppable ones of their tokens (default: all), some without a latent, some without
+        both."""
         chance = torch.rand(len(condition), generator=draw.generator)
         low, high = self.config.drop_latents
         with_tokens = (chance >= self.config.drop_tokens).float().to(draw.device)
         with_latents = ((chance < low) | (chance >= high)).float().to(draw.device)
-        kept = torch.ones(condition.tokens.shape[:2], device=draw.device)
-        kept[:, droppable] = with_tokens[:, None]
+        n_tokens = condition.tokens.shape[1]
+        droppable = with_tokens.new_tensor([1.0] * n_tokens if droppable is None else droppable)
+        kept = 1 - (1 - with_tokens[:, None]) * droppable
         return Condition(condition.tokens * kept[..., None], condition.latents * with_latents.view(-1, 1, 1, 1))
 
     @abstractmethod

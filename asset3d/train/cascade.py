@@ -13,18 +13,20 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
+from asset3d.models import Model
 from asset3d.prior.base import Condition
 from asset3d.prior.zero123 import Zero123, ways, with_second
-from asset3d.registry import InputPath, register
+from asset3d.registry import register
 from asset3d.train._diffusion import N_DRAWN, N_VALIDATED, DiffusionConfig, DiffusionTrainer, Held
 from asset3d.train._latents import LatentPool
 from asset3d.train._prompts import NEARBY, TOGETHER, Pairs, PromptPool
 from asset3d.train.base import Draw
+from asset3d.train.zero123 import groups_of
 
 
 class CascadeTrainConfig(DiffusionConfig):
     type: Literal["cascade"] = "cascade"
-    initial: InputPath
+    initial: Model
     """The base model, with all its parts: what `train/zero123` makes. The refiner starts from it too."""
     self_prompts: tuple[tuple[float, float], ...] | Literal["random"] = NEARBY
     """Changes of azimuth and elevation, in degrees, from the source to the views that the base draws for the refiner;
@@ -56,7 +58,7 @@ class CascadeTrainer(DiffusionTrainer):
 
     def build(self, generator: torch.Generator) -> None:
         self.prior = Zero123.load(self.config.initial)
-        for part in (self.prior.unet, self.prior.cc_projection):
+        for part in (self.prior.unet, *self.prior.projections().values()):
             part.requires_grad_(True)
         self.frozen = Zero123.load(self.config.initial) if self.config.base == "frozen" else None
 
@@ -70,8 +72,7 @@ class CascadeTrainer(DiffusionTrainer):
         self.held_pool = held.prepare(self.prior, tell, raise_if_cancelled)
 
     def parameter_groups(self):
-        """The projection learns ten times as fast, as published."""
-        return [(1.0, list(self.prior.unet.parameters())), (10.0, list(self.prior.cc_projection.parameters()))]
+        return groups_of(self.prior)
 
     def refresh(self, draw: Draw, averaged: Callable[[], AbstractContextManager]) -> None:
         """Draw the slice of the pool anew whose turn it is, with the base as it is now."""
@@ -91,8 +92,10 @@ class CascadeTrainer(DiffusionTrainer):
         columns = torch.randint(pairs.targets.shape[1], rows.shape, generator=draw.generator)
         alone = bool(torch.rand((), generator=draw.generator) < self.config.source_alone)
         condition = self._condition(self.drawn, rows, columns, draw.device, alone)
-        n_droppable = condition.tokens.shape[1] if self.config.drop_prompts else 1 + self.config.coarse_target
-        condition = self.dropped(condition, draw, slice(n_droppable))
+        n_views = condition.tokens.shape[1] // len(self.prior.projections())
+        droppable = [self.config.drop_prompts or k % n_views < 1 + self.config.coarse_target
+                     for k in range(condition.tokens.shape[1])]
+        condition = self.dropped(condition, draw, droppable)
         latents = self.pool.latents_of(pairs.objects[rows], pairs.targets[rows, columns])
         return {"noise": self.denoising_loss(latents, condition, draw)}
 

@@ -5,12 +5,13 @@ from typing import Literal
 
 import torch
 from jaxtyping import Int64
-from torch import Tensor
+from pydantic import model_validator
+from torch import Tensor, nn
 
-from asset3d.errors import InputError
+from asset3d.models import Model, folder_of
 from asset3d.prior.base import Condition, pretrained
 from asset3d.prior.zero123 import Projection, Zero123, noise_schedule, ways
-from asset3d.registry import InputPath, register
+from asset3d.registry import register
 from asset3d.train._diffusion import N_DRAWN, N_VALIDATED, DiffusionConfig, DiffusionTrainer, Held
 from asset3d.train._latents import LatentPool
 from asset3d.train._unet import small_unet
@@ -19,17 +20,35 @@ from asset3d.train.base import Draw, seeded
 
 class Zero123TrainConfig(DiffusionConfig):
     type: Literal["zero123"] = "zero123"
-    autoencoder: InputPath
-    """A folder with vae/ and image_encoder/, which stay as they are: what `train/autoencoder` makes."""
+    autoencoder: Model | None = None
+    """A model with vae/ and image_encoder/, which stay as they are: what `train/autoencoder` makes. Not needed where
+    `initial` is given."""
     given_views: tuple[int, int] = (1, 1)
     """Fewest and most views that are given; their number is drawn for each step."""
+    tokens: Literal["joined", "split"] = "joined"
+    """One token for each given view, of image and pose, as published; or a second one for the pose. With one view and
+    joined tokens, cross-attention has a single key: its queries and keys learn nothing (Yu et al. 2024)."""
     channels: tuple[int, ...] = (48, 96)
-    """Of the levels of the network."""
+    """Of the levels of a new network."""
     prediction: Literal["epsilon", "v_prediction"] = "v_prediction"
-    """What the network learns to say: the noise, as published, or v (Salimans & Ho 2022), from which a small network
+    """What a new network learns to say: the noise, as published, or v (Salimans & Ho 2022), from which a small network
     learns the whole picture sooner: where nearly all is noise, the noise itself is no news."""
-    initial: InputPath | None = None
-    """A model to go on from; default: random weights."""
+    initial: Model | None = None
+    """A model to go on from, with all its parts; default: random weights."""
+
+    @model_validator(mode="after")
+    def _has_parts(self):
+        if self.autoencoder is None and self.initial is None:
+            raise ValueError("needs `autoencoder`, or `initial` to go on from")
+        if not 1 <= self.given_views[0] <= self.given_views[1] < self.data.views:
+            raise ValueError(f"given_views must be from 1 to one less than data.views, {self.data.views - 1}")
+        return self
+
+
+def groups_of(prior: Zero123) -> list[tuple[float, list[nn.Parameter]]]:
+    """What of a prior is trained: projections learn ten times as fast as the rest, as published."""
+    projections = [p for module in prior.projections().values() for p in module.parameters()]
+    return [(1.0, list(prior.unet.parameters())), (10.0, projections)]
 
 
 @register("train", Zero123TrainConfig)
@@ -37,27 +56,25 @@ class Zero123Trainer(DiffusionTrainer):
     """Predicts the noise in the latent of a view from other views of the object."""
 
     def build(self, generator: torch.Generator) -> None:
+        self.prior = self._new(generator) if self.config.initial is None else Zero123.load(self.config.initial)
+        if self.config.tokens == "split":
+            self.prior.split(generator)
+        for part in (self.prior.unet, *self.prior.projections().values()):
+            part.requires_grad_(True)
+
+    def _new(self, generator: torch.Generator) -> Zero123:
         from diffusers import AutoencoderKL
         from transformers import CLIPVisionModelWithProjection
 
-        vae = pretrained(self.config.autoencoder, "vae", AutoencoderKL)
-        encoder = pretrained(self.config.autoencoder, "image_encoder", CLIPVisionModelWithProjection)
+        folder = folder_of(self.config.autoencoder)
+        vae = pretrained(folder, "vae", AutoencoderKL)
+        encoder = pretrained(folder, "image_encoder", CLIPVisionModelWithProjection)
         width = encoder.config.projection_dim
         size = self.config.data.size >> (len(vae.config.block_out_channels) - 1)
         unet = seeded(lambda: small_unet(self.config.channels, size, 2 * vae.config.latent_channels,
                                          vae.config.latent_channels, width), generator)
-        self.prior = Zero123(unet, vae, noise_schedule(self.config.prediction), encoder, Projection(width, width))
-        for frozen in (vae, encoder):
-            frozen.requires_grad_(False)
-        if self.config.initial is not None:
-            self._go_on_from(Zero123.load(self.config.initial))
-
-    def _go_on_from(self, other: Zero123) -> None:
-        for name in ("unet", "cc_projection"):
-            getattr(self.prior, name).load_state_dict(getattr(other, name).state_dict())
-        if other.predicts_v != self.prior.predicts_v:
-            raise InputError(f"{self.config.initial}: predicts {other.scheduler.config.prediction_type}; "
-                             "set `prediction` to that")
+        prior = Zero123(unet, vae, noise_schedule(self.config.prediction), encoder, Projection(width, width))
+        return prior.requires_grad_(False)
 
     def prepare(self, tell: Callable[[str], None], raise_if_cancelled: Callable[[], None]) -> None:
         self.pool = LatentPool(self.config.data).prepare(self.prior, tell, raise_if_cancelled)
@@ -65,9 +82,7 @@ class Zero123Trainer(DiffusionTrainer):
         self.held_pool = LatentPool(held, "held").prepare(self.prior, tell, raise_if_cancelled)
 
     def parameter_groups(self):
-        """The projection learns ten times as fast, as published."""
-        projection = list(self.prior.cc_projection.parameters())
-        return [(1.0, list(self.prior.unet.parameters())), (10.0, projection)]
+        return groups_of(self.prior)
 
     def loss(self, draw: Draw) -> dict[str, Tensor]:
         low, high = self.config.given_views

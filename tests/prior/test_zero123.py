@@ -152,3 +152,56 @@ def test_a_captured_network_says_the_same_again_and_again():
         first = graphed(x)
         graphed(torch.zeros_like(x))
         torch.testing.assert_close(first, (x @ weight).relu())
+
+
+# -- split tokens ---------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def split(prior):
+    prior.split(torch.Generator().manual_seed(0))
+    return prior.requires_grad_(False)
+
+
+def noise_seen(prior: Zero123, n_given: int) -> torch.Tensor:
+    condition = prior.condition(views(n_given), GIVEN[:, :n_given], TARGET)
+    latents = torch.randn(1, 4, 8, 8, generator=torch.Generator().manual_seed(0))
+    return prior.noise_in(latents, torch.tensor([500]), condition)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("n_given", [1, 3])
+def test_a_model_whose_tokens_are_split_behaves_as_before(prior, n_given):
+    before = noise_seen(prior, n_given)
+    prior.split(torch.Generator().manual_seed(0))
+    assert prior.condition(views(n_given), GIVEN[:, :n_given], TARGET).tokens.shape[1] == 2 * n_given
+    torch.testing.assert_close(noise_seen(prior, n_given), before, atol=2e-6, rtol=0)
+    weights = {name: value.clone() for name, value in prior.pose_projection.state_dict().items()}
+    prior.split(torch.Generator().manual_seed(1))
+    assert all(torch.equal(weights[name], value) for name, value in prior.pose_projection.state_dict().items())
+
+
+def test_the_new_weights_of_split_tokens_learn_from_the_first_step_on(split):
+    """As much as the first token's own: no softmax keeps their gradient small."""
+    split.cc_projection.requires_grad_(True)
+    split.pose_projection.requires_grad_(True)
+    noise_seen(split, 1).square().sum().backward()
+    new, known = split.pose_projection.out.weight.grad.norm(), split.cc_projection.projection.bias.grad.norm()
+    assert new > 0.1 * known > 0
+
+
+def test_split_tokens_give_queries_and_keys_a_gradient(split):
+    with torch.no_grad():
+        split.pose_projection.out.weight.normal_(0, 0.3, generator=torch.Generator().manual_seed(0))
+    queries_and_keys, _ = cross_attention_gradients(split, 1)
+    assert all(grad.abs().max() > 0 for grad in queries_and_keys)
+
+
+@torch.no_grad()
+def test_split_tokens_are_saved_and_loaded(split, tmp_path):
+    split.pose_projection.out.weight.normal_(0, 0.3, generator=torch.Generator().manual_seed(0))
+    split.save(tmp_path)
+    again = Zero123.load(tmp_path)
+    new, old = again.state_dict(), split.state_dict()
+    assert new.keys() == old.keys() and all(torch.equal(new[name], old[name]) for name in old)
+    assert (tmp_path / "pose_projection").is_dir()

@@ -1,17 +1,17 @@
-"""Trainers: they learn, go on to the same bits after a stop, save what priors load, and see nothing that is held out."""
+"""Trainers learn, go on to the same bits after a stop, save what priors load, and see nothing that is held out."""
 import json
 
 import pytest
 import torch
 from safetensors.torch import load_file
-
-from trainings import autoencoder_options, stopped_and_resumed, tensors_of, zero123
+from trainings import autoencoder_options, settings, stopped_and_resumed, tensors_of, zero123
 
 import asset3d
 from asset3d import toybox
 from asset3d.prior.zero123 import Zero123
 from asset3d.scene.camera import orbit_of
 from asset3d.train._pool import PoolConfig, ViewPool
+from asset3d.train.zero123 import Zero123TrainConfig
 
 
 def test_the_autoencoder_learns(autoencoder):
@@ -44,12 +44,35 @@ def momentum_of_queries(folder) -> list[float]:
             if name.startswith("adam/exp_avg/") and name.endswith("attn2.to_q.weight")]
 
 
-@pytest.mark.parametrize("given, learns", [([1, 1], False), ([2, 3], True)])
-def test_cross_attention_learns_from_several_views_only(autoencoder, cache, tmp_path, given, learns):
-    options = zero123(cache, autoencoder, **{"steps": 4, "train.train.given_views": given})
-    asset3d.Run("train/zero123", tmp_path / "run", **options).result
+@pytest.mark.parametrize("more, learns", [
+    ({"given_views": [1, 1]}, False), ({"given_views": [2, 3]}, True), ({"tokens": "split"}, True)])
+def test_cross_attention_learns_from_several_tokens_only(autoencoder, cache, tmp_path, more, learns):
+    more = {f"train.train.{name}": value for name, value in more.items()}
+    asset3d.Run("train/zero123", tmp_path / "run", **zero123(cache, autoencoder, **more, steps=4)).result
     momenta = momentum_of_queries(tmp_path / "run")
     assert len(momenta) >= 3 and [momentum > 0 for momentum in momenta] == [learns] * len(momenta)
+
+
+@pytest.mark.parametrize("tokens, n_parts", [("joined", 1), ("split", 2)])
+def test_a_model_of_several_views_goes_on_from_the_base(base, cache, tmp_path, tokens, n_parts):
+    options = settings(cache, initial=str(base), tokens=tokens, steps=8, **{
+        "train.train.sampling_steps": 2, "train.train.given_views": [1, 3], "train.validate_every": 4})
+    asset3d.Run("train/multiview", tmp_path / "run", **options).result
+    model = tmp_path / "run" / "result" / "model"
+    made, old = Zero123.load(model), Zero123.load(base)
+    assert len(made.projections()) == n_parts
+    moved = (made.unet.conv_out.weight - old.unet.conv_out.weight).abs().max()
+    assert 0 < moved < 0.01  # eight steps of 3e-4 from there
+    assert tensors_of(model) == stopped_and_resumed("train/multiview", tmp_path / "other", 5, options)
+
+
+def test_what_cannot_be_trained_is_refused():
+    for fields, why in (({}, "needs `autoencoder`, or `initial`"),
+                        ({"given_views": (1, 12)}, "one less than data.views"),
+                        ({"given_views": (3, 2)}, "given_views must be from 1")):
+        initial = {"initial": "."} if fields else {}
+        with pytest.raises(ValueError, match=why):
+            Zero123TrainConfig.model_validate({**initial, **fields}, context={"check_files": False})
 
 
 def test_pools_hold_what_the_toybox_shows(cache):
