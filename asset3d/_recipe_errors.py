@@ -88,13 +88,13 @@ def field_of(model: type[BaseModel], data: Any, path: Path) -> FieldInfo | None:
 
 
 def takes_path(model: type[BaseModel], data: Any, path: Path) -> bool:
-    """Whether what a path of a document fills is an `InputPath`."""
+    """Whether what is at a path of a document is the path of an input: an `InputPath`, or no name of a `Model`."""
     annotation, metadata = model, []
     for key in path:
         annotation, metadata = _child(annotation, metadata, data, key)
         data = item(data, key)
     notes = [*metadata, *(note for kind in _unfold(annotation) for note in getattr(kind, "__metadata__", ()))]
-    return any(isinstance(note, registry.InputPathRule) for note in notes)
+    return any(isinstance(note, registry.PathRule) and note.means_path(data) for note in notes)
 
 
 def owner_of(model: type[BaseModel], data: Any, path: Path) -> type[BaseModel] | None:

@@ -148,7 +148,15 @@ def _dump(config: Config, info: core_schema.SerializationInfo) -> dict:
     return config.model_dump(mode=info.mode, by_alias=True)
 
 
-class InputPathRule:
+class PathRule:
+    """Of a field that may hold a path to read: on the command line, that begins at the current folder."""
+
+    def means_path(self, text: str) -> bool:
+        """Whether a text is a path, and not a name of something."""
+        return True
+
+
+class InputPathRule(PathRule):
     """See `InputPath`. The validation context may hold `folder` (of the recipe) and `check_files`."""
 
     def __get_pydantic_core_schema__(self, source, handler):

@@ -15,6 +15,7 @@ from pydantic_core import PydanticCustomError, core_schema
 
 from asset3d.errors import InputError, did_you_mean
 from asset3d.models import catalog, policy
+from asset3d.registry import PathRule
 from asset3d.workspace import tree_hash
 
 EMBEDDED = Path(__file__).parent / "embedded"
@@ -125,8 +126,11 @@ def describe(folder: Path, between: Callable[[], None] = lambda: None) -> dict[s
     return said | {"sha256": digest.hexdigest()}
 
 
-class ModelRule:
+class ModelRule(PathRule):
     """See `Model`. The validation context may hold `folder` (of the recipe) and `check_files`."""
+
+    def means_path(self, text: str) -> bool:
+        return not NAME.fullmatch(text) or Path(text).is_dir() and not _is_known(text)
 
     def __get_pydantic_core_schema__(self, source, handler):
         return core_schema.with_info_plain_validator_function(

@@ -103,3 +103,13 @@ def test_a_recipe_names_a_model(tmp_path, monkeypatch):
         with pytest.raises(ValueError, match=said):
             parse(text)
     assert parse("zero123-xl", check_files=False) == "zero123-xl"
+
+
+def test_a_model_on_the_command_line_is_a_name_or_a_path_from_here(tmp_path, monkeypatch):
+    from asset3d.recipe import load
+
+    own = model(tmp_path / "here" / "own")
+    monkeypatch.chdir(tmp_path / "here")
+    initial = lambda text: load("train/multiview", {"initial": text}).stage[0].train.initial
+    assert initial("own") == initial("./own") == initial(str(own)) == str(own)
+    assert initial("toy") == "toy"
