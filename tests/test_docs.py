@@ -30,7 +30,7 @@ def small(config):
     if getattr(getattr(config, "renderer", None), "type", "mesh") in ("mesh", "splat"):
         update.pop("rays", None)  # is refused, once it is written down, where no ray is drawn
     if getattr(config, "train", None) is not None:
-        data = config.train.data.model_copy(update={"objects": 3, "views": 3, "size": 32})
+        data = config.train.data.model_copy(update={"objects": 3, "views": 5, "size": 32})
         pairs = {"sources": 5, "targets": 2} if config.train.type == "cascade" else {}
         update["train"] = config.train.model_copy(update={"data": data, **pairs})
     if getattr(config, "representation", None) is not None:
