@@ -54,6 +54,8 @@ class PhotoCamera:
 
 def camera_file(image: Path) -> Path | None:
     """`chair.json` for `chair.png`, where it is there."""
+    if not image.name or image.suffix.lower() == ".json":
+        return None  # no photo: what is wrong with it is told when it is read
     file = image.with_suffix(".json")
     return file if is_file(file) else None
 

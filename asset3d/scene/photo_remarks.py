@@ -97,5 +97,5 @@ def sharpness(matte: Matte, box: tuple[int, int, int, int]) -> float:
     *channels, alpha = interpolate(stack[None], size, mode="bilinear", antialias=True, align_corners=False)[0].numpy()
     core = ndimage.binary_erosion(alpha > 0.98, iterations=2)
     if not core.any():
-        core = alpha > 0.5
+        core = alpha >= alpha.max()  # thinner than a few pixels
     return max(float(np.quantile(abs(ndimage.laplace(channel))[core], 0.99)) for channel in channels)

@@ -2,6 +2,7 @@
 import json
 import math
 import sys
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -307,6 +308,23 @@ def test_a_run_is_continued_only_with_the_same_camera_file(tmp_path):
     write_camera(camera, elevation=30)
     with pytest.raises(InputError, match="prepare.image"):
         Run.resume(tmp_path / "out").result
+
+
+def test_what_is_no_photo_is_refused_as_such(tmp_path):
+    for path in (Path("/"), write_camera(tmp_path / "a.json"), tmp_path):
+        config = PrepareImageConfig(image=path)
+        PrepareImage.check(config)
+        assert list(PrepareImage.files_of(config).values()) == [[path]]
+        with pytest.raises(InputError, match="is not a file|no readable"):
+            prepare(tmp_path, image=path)
+
+
+def test_a_hair_is_too_thin_for_small_pictures(tmp_path):
+    alpha = torch.eye(800)[..., None]
+    save_png(tmp_path / "hair.png", torch.ones(800, 800, 3) * alpha, alpha)
+    with pytest.raises(InputError, match="nothing is left of the object at 64 x 64 pixels"):
+        prepare(tmp_path, image=tmp_path / "hair.png", size=64)
+    assert "outline" in check(tmp_path / "hair.png").text
 
 
 def test_several_photos_need_directions(tmp_path):
