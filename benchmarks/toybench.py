@@ -9,7 +9,7 @@
 centred and scaled, it is scored from the 12 views to judge by, against the inflated silhouette
 (inflate_silhouette.py, in the shared folder beside the checkout). Both print their table, with bootstrap intervals.
 What is measured is kept in the output folder, row by row (`--label` names a row), and not repeated; `tables` shows
-all rows, and with `--write` keeps them in benchmarks/results/toybench.md.
+all rows, and with `--write` keeps them, and a plot of PSNR over azimuth, in benchmarks/results/toybench.md.
 """
 import argparse
 import json
@@ -19,11 +19,13 @@ from pathlib import Path
 sys.path[:0] = [str(Path(__file__).parent), str(Path(__file__).parents[1])]
 
 import toybench_assets as assets
+import toybench_plot
 import toybench_views as novel
 
 from asset3d.errors import InputError
 
 RESULTS = Path(__file__).parent / "results"
+PLOT = "toybench_azimuth.svg"
 SMALL_SIZE = 128
 SMALL: dict[str, list[str]] = {}
 """ToyBench-S: settings of recipes by which an asset takes at most a minute on two cores."""
@@ -94,8 +96,14 @@ def show(options: argparse.Namespace) -> None:
     text = "# ToyBench\n\nHeld-out toys; made by `python benchmarks/toybench.py`.\n" + "".join(
         f"\n## {title}\n\n{body}" for title, body in sections.items() if body)
     print(text, end="")
-    if options.write:
-        (RESULTS / "toybench.md").write_text(text, "utf-8")
+    if not options.write:
+        return
+    rows = rows_of(options.output / "views")
+    if rows:
+        curves = {label: toybench_plot.curve(numbers) for label, numbers in novel.entries_of(rows)}
+        (RESULTS / PLOT).write_text(toybench_plot.plot(curves), "utf-8")
+        text = text.replace("\n## Novel views\n", f"\n## Novel views\n\n![PSNR by azimuth]({PLOT})\n")
+    (RESULTS / "toybench.md").write_text(text, "utf-8")
 
 
 def parser() -> argparse.ArgumentParser:

@@ -186,10 +186,15 @@ def seen_by(draw: Draw, rules: Rules, pairs: Pairs) -> Pairs:
     return Pairs(pairs.seeds, large.given, pairs.given_poses, pairs.wanted, pairs.wanted_poses)
 
 
+def entries_of(rows: list[dict]) -> list[tuple[str, dict]]:
+    """Label and numbers of each line of the table: a row has several where several numbers of views were given."""
+    return [(f"{row['label']}, {n} given" if len(row["given"]) > 1 else row["label"], numbers)
+            for row in rows for n, numbers in sorted(row["given"].items())]
+
+
 def report(rows: list[dict], against: str | None = None) -> str:
     """Tables of what was measured: means, by azimuth, and differences to one row over the same pairs."""
-    entries = [(f"{row['label']}, {n} given" if len(row["given"]) > 1 else row["label"], numbers)
-               for row in rows for n, numbers in sorted(row["given"].items())]
+    entries = entries_of(rows)
     head = ["", "n", "PSNR", "SSIM", *(f"PSNR {low}–{high}°" for low, high in BINS)]
     lines = [[name, str(len(numbers["psnr"])), shown(bootstrap(numbers["psnr"])), shown(bootstrap(numbers["ssim"]), 3),
               *(shown(bootstrap(within(numbers, *limits))) for limits in BINS)] for name, numbers in entries]

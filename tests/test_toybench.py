@@ -4,6 +4,7 @@ import json
 import sys
 from dataclasses import replace
 from pathlib import Path
+from xml.etree import ElementTree
 
 import numpy as np
 import pytest
@@ -21,7 +22,7 @@ FOLDER = Path(__file__).parents[1] / "benchmarks"
 def bench(monkeypatch):
     """The modules of the benchmark, by name."""
     monkeypatch.syspath_prepend(str(FOLDER))
-    names = ("intervals", "toybench_views", "toybench_assets", "toybench")
+    names = ("intervals", "toybench_plot", "toybench_views", "toybench_assets", "toybench")
     for name in names:
         monkeypatch.delitem(sys.modules, name, raising=False)
     yield {name: importlib.import_module(name) for name in names}
@@ -108,8 +109,21 @@ def test_the_command_for_views(bench, folder, capsys, monkeypatch):
     assert drawn[0] != drawn[1] != drawn[2]  # what the base draws is looked at
     assert main(["views", "--model", model, "--base", model, "--given", "2", *some]) == 2
     assert "a cascade is given one view" in capsys.readouterr().err
-    assert main(["tables", *output]) == 0
-    assert "## Novel views" in capsys.readouterr().out
+    monkeypatch.setattr(bench["toybench"], "RESULTS", folder)
+    assert main(["tables", "--write", *output]) == 0
+    text = capsys.readouterr().out
+    assert "## Novel views" in text and "## Assets" not in text
+    assert "(toybench_azimuth.svg)" in (folder / "toybench.md").read_text()
+
+
+def test_the_plot_by_azimuth(bench):
+    plot = importlib.import_module("toybench_plot")
+    numbers = {"psnr": [10.0, 12.0, 20.0, 22.0, 30.0], "azimuth_distance": [1.0, 29.0, 170.0, 180.0, 60.0]}
+    points = plot.curve(numbers)
+    assert [point[:2] for point in points] == [(15, 11), (165, 21)]  # a single pair is no mean
+    root = ElementTree.fromstring(plot.plot({"a < b": points}))
+    texts = [element.text for element in root.iter("{http://www.w3.org/2000/svg}text")]
+    assert "a < b" in texts and "180" in texts
 
 
 def test_a_model_of_larger_images_is_given_larger_images(bench):
