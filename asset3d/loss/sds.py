@@ -1,4 +1,5 @@
 """Score distillation: what a diffusion prior would change in a rendering (DreamFusion, Poole et al. 2023)."""
+from collections.abc import Sequence
 from typing import Annotated, Literal
 
 import torch
@@ -51,8 +52,18 @@ class Sds(Loss):
     of_random_views = True
 
     def begin(self, views: Views, guides: Views | None = None) -> None:
-        self._prior = [shared(self.config.prior, views.color.device)]  # in a list: its weights are no state of a loss
-        self.guide = self.prior.guide([views] if guides is None else [views, guides], self.config.prompt)
+        self._take(shared(self.config.prior, views.color.device), [views] if guides is None else [views, guides])
+
+    @classmethod
+    def with_prior(cls, config: SdsConfig, prior: Prior, views: Sequence[Views]) -> "Sds":
+        """For scripts that hold a prior already: `config.prior` is not loaded."""
+        loss = cls(config)
+        loss._take(prior, views)
+        return loss
+
+    def _take(self, prior: Prior, views: Sequence[Views]) -> None:
+        self._prior = [prior]  # in a list: its weights are no state of a loss
+        self.guide = prior.guide(views, self.config.prompt)
 
     @property
     def prior(self) -> Prior:

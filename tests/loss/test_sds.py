@@ -52,11 +52,7 @@ class Mixture(Prior):
 
 
 def loss_of(prior: Prior, given=(), **settings) -> Sds:
-    loss = Sds.__new__(Sds)
-    torch.nn.Module.__init__(loss)
-    loss.config = SdsConfig(prior={"type": "zero123", "model": "."}, **settings)
-    loss._prior, loss.guide = [prior], prior.guide(given)
-    return loss
+    return Sds.with_prior(SdsConfig(prior={"type": "zero123", "model": "."}, **settings), prior, given)
 
 
 def novel(count: int, seed: int) -> Novel:
