@@ -262,7 +262,7 @@ def part(folder: Path, name: str, load):
                          f"{HINT}")
     try:
         return load(place)
-    except (OSError, ValueError, KeyError, RuntimeError) as error:
+    except (OSError, ValueError, KeyError, RuntimeError, ImportError) as error:  # some tokenizers need a package
         raise InputError(f"model {place}: cannot be loaded: {error}") from error
 
 

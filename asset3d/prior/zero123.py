@@ -18,7 +18,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from asset3d.errors import InputError
-from asset3d.models import folder_of, part_folder
+from asset3d.models import card_of, folder_of, part_folder
 from asset3d.prior.base import Condition, Guide, Prior, PriorConfig, at_size, part, pretrained, without_bars
 from asset3d.registry import register
 from asset3d.scene.camera import Camera, orbit_of
@@ -32,9 +32,9 @@ HALF = (0.5, 0.5, 0.5), (0.5, 0.5, 0.5)
 
 class Zero123Config(PriorConfig):
     type: Literal["zero123"] = "zero123"
-    compat: Literal["zero123", "stable_zero123"] = "zero123"
+    compat: Literal["zero123", "stable_zero123"] | None = None
     """What the fourth number of the pose is: the change of distance, or, as Stable Zero123 was trained, the polar angle
-    of the given view."""
+    of the given view. Default: what the model's card says, else zero123."""
 
 
 def relative_pose(given: Float[Tensor, "B 3"], target: Float[Tensor, "B 3"],
@@ -123,7 +123,7 @@ class Zero123(Prior):
         """Mean and deviation of the colours that the image encoder was trained on."""
 
     @classmethod
-    def load(cls, folder: str | Path, device: torch.device | str = "cpu", compat: str = "zero123") -> "Zero123":
+    def load(cls, folder: str | Path, device: torch.device | str = "cpu", compat: str | None = None) -> "Zero123":
         from diffusers import AutoencoderKL, DDIMScheduler, UNet2DConditionModel
         from transformers import CLIPVisionModelWithProjection
 
@@ -140,6 +140,7 @@ class Zero123(Prior):
             part(folder, "pose_projection", lambda path: _load_weights(poses, path))
         extractor = part(folder, "feature_extractor", lambda path: json.loads((path / EXTRACTOR).read_text("utf-8")))
         colors = tuple(tuple(extractor[name]) for name in ("image_mean", "image_std"))
+        compat = compat or card_of(folder).get("compat", "zero123")
         prior = cls(unet, vae, scheduler, encoder, projection, compat, colors, poses)
         return prior.requires_grad_(False).eval().to(device)
 

@@ -79,6 +79,14 @@ def test_saved_and_loaded_it_draws_the_same(prior, tmp_path):
     assert not [path for path in tmp_path.rglob("*") if path.suffix in (".bin", ".pt", ".ckpt", ".pkl")]
 
 
+def test_the_card_says_which_pose_it_was_trained_with(prior, tmp_path):
+    prior.save(tmp_path)
+    assert Zero123.load(tmp_path).compat == "zero123"
+    (tmp_path / "card.json").write_text('{"compat": "stable_zero123"}')
+    assert Zero123.load(tmp_path).compat == "stable_zero123"
+    assert Zero123.load(tmp_path, compat="zero123").compat == "zero123"
+
+
 @pytest.mark.parametrize("missing", ["unet", "vae", "image_encoder", "scheduler", "cc_projection", "feature_extractor"])
 def test_a_missing_part_is_named(prior, tmp_path, missing):
     prior.save(tmp_path)
