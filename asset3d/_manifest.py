@@ -5,7 +5,7 @@ import platform
 from collections.abc import Callable, Iterable, Iterator
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from asset3d import __version__, models
 from asset3d.recipe import Recipe
@@ -43,7 +43,8 @@ def _models(config: Config, name: str = "") -> Iterator[tuple[str, str | Path]]:
     """(field, model) of every model that a config names; of nested ones with dots between."""
     for key, field in type(config).model_fields.items():
         value = getattr(config, key)
-        if any(isinstance(rule, models.ModelRule) for rule in field.metadata):
+        kinds = [note for kind in get_args(field.annotation) for note in getattr(kind, "__metadata__", ())]
+        if value is not None and any(isinstance(note, models.ModelRule) for note in [*field.metadata, *kinds]):
             yield name + key, value
         inner = enumerate(value) if isinstance(value, (list, tuple)) else [(None, value)]
         for index, item in inner:

@@ -148,7 +148,7 @@ class ModelRule(PathRule):
         model = text if known else Path(context.get("folder", "."), Path(text).expanduser()).absolute()
         if context.get("check_files", True):
             try:
-                folder_of(model)
+                folder_of(text if NAME.fullmatch(text) and not Path(model).exists() else model)
             except InputError as error:
                 raise PydanticCustomError("model", "{text}", {"text": str(error)}) from None
         return model

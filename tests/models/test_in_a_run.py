@@ -27,10 +27,12 @@ def test_a_config_names_models_however_deep(folder):
         many: tuple[One, ...]
         model: models.Model
         nothing: One | None = None
+        perhaps: models.Model | None = None
+        other: models.Model | None = None
 
-    given = All(prior={"model": "toy"}, many=[{"model": "toy"}, {"model": str(folder)}], model="toy")
+    given = All(prior={"model": "toy"}, many=[{"model": "toy"}, {"model": str(folder)}], model="toy", other="toy")
     assert dict(_manifest._models(given)) == {"prior.model": "toy", "many.0.model": "toy", "many.1.model": folder,
-                                              "model": "toy"}
+                                              "model": "toy", "other": "toy"}
 
 
 def test_inputs_of_a_run_hold_its_models(folder, tmp_path):

@@ -99,7 +99,7 @@ def test_a_recipe_names_a_model(tmp_path, monkeypatch):
     assert parse("own", folder=tmp_path / "recipes") == parse(str(own)) == own
     assert Some(model=own).model_dump_json() == json.dumps({"model": str(own)}, separators=(",", ":"))
     for text, said in [("zero123-xl", "not on this machine"), ("nothing", "no folder"), ("http://a/b", "must be"),
-                       ("", "must be")]:
+                       ("", "must be"), ("zero123-lx", "did you mean 'zero123-xl'")]:
         with pytest.raises(ValueError, match=said):
             parse(text)
     assert parse("zero123-xl", check_files=False) == "zero123-xl"
@@ -111,5 +111,5 @@ def test_a_model_on_the_command_line_is_a_name_or_a_path_from_here(tmp_path, mon
     own = model(tmp_path / "here" / "own")
     monkeypatch.chdir(tmp_path / "here")
     initial = lambda text: load("train/multiview", {"initial": text}).stage[0].train.initial
-    assert initial("own") == initial("./own") == initial(str(own)) == str(own)
+    assert initial("own") == initial("./own") == initial(str(own)) == own
     assert initial("toy") == "toy"
