@@ -32,7 +32,7 @@ def test_the_base_is_trained_and_loads_as_a_prior(autoencoder, cache, tmp_path):
     losses = [event["metrics"]["noise"] for event in events if event["kind"] == "step"]
     assert sum(losses[-10:]) < 0.95 * sum(losses[:10])
     prior = Zero123.load(folder / "result" / "model")
-    assert prior.image_size == 32 and prior.unet.config.in_channels == 8
+    assert prior.image_size == 32 and prior.unet.config.in_channels == 2 * prior.vae.config.latent_channels
     assert tensors_of(folder / "result" / "model") == stopped_and_resumed(
         "train/zero123", tmp_path / "other", 17, zero123(cache, autoencoder))
 
