@@ -30,6 +30,13 @@ def shown(estimate: tuple[float, float, float], digits: int = 2, sign: bool = Fa
     return f"{mean} [{low}, {high}]"
 
 
+def settings(rows: list[dict]) -> str:
+    """How the rows were made, a line for each; nothing for those that have no settings."""
+    lines = [f"- {row['label']}: " + ", ".join(f"{key} {value}" for key, value in row["how"].items())
+             for row in rows if row["how"]]
+    return "\n" + "\n".join(lines) + "\n" if lines else ""
+
+
 def table(head: list[str], rows: list[list[str]]) -> str:
     """A table in Markdown."""
     return "\n".join("| " + " | ".join(row) + " |" for row in (head, ["---"] * len(head), *rows))

@@ -27,8 +27,15 @@ from asset3d.errors import InputError
 RESULTS = Path(__file__).parent / "results"
 PLOT = "toybench_azimuth.svg"
 SMALL_SIZE = 128
-SMALL: dict[str, list[str]] = {}
+SMALL: dict[str, list[str]] = {
+    "zero123": ["prepare.size=128", "field.steps=120", "field.rays=1024", "field.camera.count=1",
+                "field.loss.sds.time=[{from: 0.4, to: 0.02, until_step: 60}, {from: 0.85, to: 0.5, until_step: 60}]",
+                "to_mesh.resolution=64", "texture.steps=20", "texture.faces=5000", "texture.texture_size=256",
+                "evaluate.turntable_frames=0"],
+}
 """ToyBench-S: settings of recipes by which an asset takes at most a minute on two cores."""
+VIEWS = {"known": "views", "held": "views-held", "all": "views-all"}
+"""Folders of the rows of `views`, by kinds."""
 
 
 def tell(text: str) -> None:
@@ -37,7 +44,7 @@ def tell(text: str) -> None:
 
 def run_views(options: argparse.Namespace) -> None:
     rules = novel.Rules(options.pairs, options.size, options.kinds, options.seed)
-    folder = options.output / "views"
+    folder = options.output / VIEWS[options.kinds]
     near = options.nearby if options.nearby == "random" else tuple(
         tuple(float(angle) for angle in pair.split(":")) for pair in options.nearby.split(","))
     how = novel.Sampling(options.steps, options.guidance_scale, options.base, near, options.coarse_target == "per_view")
@@ -54,7 +61,7 @@ def run_views(options: argparse.Namespace) -> None:
         draw = novel.model(name, how, rules, options.device)
         novel.measure(label, draw, {"model": Path(name).name, **novel.asdict(how)}, rules, folder, options.given,
                       options.batch, tell)
-    print(views_text(options.output, options.against))
+    print(views_text(folder, options.against))
 
 
 def run_assets(options: argparse.Namespace) -> None:
@@ -79,8 +86,8 @@ def rows_of(folder: Path) -> list[dict]:
     return sorted(rows, key=lambda row: (row["label"] not in first, row["label"]))
 
 
-def views_text(output: Path, against: str | None) -> str:
-    rows = rows_of(output / "views")
+def views_text(folder: Path, against: str | None) -> str:
+    rows = rows_of(folder)
     return novel.report(rows, against) if rows else ""
 
 
@@ -90,7 +97,9 @@ def assets_text(folder: Path) -> str:
 
 
 def show(options: argparse.Namespace) -> None:
-    sections = {"Novel views": views_text(options.output, options.against),
+    sections = {"Novel views": views_text(options.output / VIEWS["known"], options.against),
+                "Novel views, kinds of things never seen": views_text(options.output / VIEWS["held"], options.against),
+                "Novel views, all kinds of things": views_text(options.output / VIEWS["all"], options.against),
                 "Assets, small settings (ToyBench-S)": assets_text(options.output / "assets-small"),
                 "Assets": assets_text(options.output / "assets")}
     text = "# ToyBench\n\nHeld-out toys; made by `python benchmarks/toybench.py`.\n" + "".join(
@@ -98,7 +107,7 @@ def show(options: argparse.Namespace) -> None:
     print(text, end="")
     if not options.write:
         return
-    rows = rows_of(options.output / "views")
+    rows = rows_of(options.output / VIEWS["known"])
     if rows:
         curves = {label: toybench_plot.curve(numbers) for label, numbers in novel.entries_of(rows)}
         (RESULTS / PLOT).write_text(toybench_plot.plot(curves), "utf-8")

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
-from intervals import bootstrap, ratio_bootstrap, shown, table
+from intervals import bootstrap, ratio_bootstrap, settings, shown, table
 from jaxtyping import Float
 from torch import Tensor
 
@@ -207,6 +207,7 @@ def report(rows: list[dict]) -> str:
                  for name, d in (("seconds", 0), ("peak_gib", 1))]
         lines.append([row["label"], str(len(row["objects"])), str(len(column(row, "failed"))), *cells, *costs])
     text = table(head, lines) + f"\n\nMeans with bootstrap intervals of 95 %. {ABSENT}\n"
+    text += settings(rows)
     reference = next((row for row in rows if row["label"] == BASELINE), None)
     others = [row for row in rows if row is not reference]
     if reference is None or not others:

@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import torch
-from intervals import bootstrap, shown, table
+from intervals import bootstrap, settings, shown, table
 from jaxtyping import Float
 from torch import Tensor
 
@@ -27,6 +27,7 @@ GIVEN = 4
 BINS = ((0, 45), (45, 90), (90, 135), (135, 180))
 """Degrees of azimuth between the first given view and the wanted one."""
 KINDS = {"known": CATEGORIES, "held": HELD_CATEGORIES, "all": ALL_CATEGORIES}
+"""Categories that training has seen (other objects of them), categories that it has not, or both."""
 MEAN_OF = 64
 """Training objects of which the mean image is taken."""
 
@@ -38,7 +39,7 @@ class Rules:
     pairs: int = 200
     size: int = 64
     kinds: str = "known"
-    """Categories that training has seen (other objects of them), categories that it has not, or both."""
+    """A name of `KINDS`."""
     seed: int = 0
     """Of the noise that samplers start from."""
 
@@ -200,6 +201,7 @@ def report(rows: list[dict], against: str | None = None) -> str:
               *(shown(bootstrap(within(numbers, *limits))) for limits in BINS)] for name, numbers in entries]
     counts = ", ".join(f"{len(within(entries[0][1], *limits))} at {limits[0]}–{limits[1]}°" for limits in BINS)
     text = table(head, lines) + f"\n\nMeans with bootstrap intervals of 95 %; pairs by azimuth: {counts}.\n"
+    text += settings(rows)
     reference = next((numbers for name, numbers in entries if name == against), None)
     if reference is not None:
         differences = [[name, shown(difference(numbers, reference, "psnr"), sign=True),

@@ -12,6 +12,7 @@ import tiny_models
 import torch
 from real_data import shared
 
+from asset3d import recipe
 from asset3d.scene.camera import orbit
 from asset3d.toybox import HELD_OUT, make_object
 
@@ -192,6 +193,7 @@ def test_the_command_for_assets(bench, tmp_path, monkeypatch, capsys):
     text = capsys.readouterr().out
     assert "| inflated silhouette | 1 | 0 |" in text and "| tiny | 1 | 0 |" in text and text.count("| tiny | 1 | ") == 2
     assert "LPIPS and CLIP similarity: absent" in text
+    assert "- tiny: recipe tiny.yaml, overrides ['field.steps=1']" in text
     made = tmp_path / "out/assets/tiny"
     assert len(list(made.glob("*/run/result/asset.glb"))) == 1
     assert "steps: 1" in next(made.glob("*/run/recipe.yaml")).read_text()
@@ -199,6 +201,12 @@ def test_the_command_for_assets(bench, tmp_path, monkeypatch, capsys):
     assert bench["toybench"].main(command) == 0 and capsys.readouterr().out == text
     assert bench["toybench"].main([*command[:-1], "field.steps=2"]) == 2
     assert "other settings" in capsys.readouterr().err
+
+
+def test_small_settings_are_settings_of_the_recipes(bench):
+    known = {name: overrides for name, overrides in bench["toybench"].SMALL.items() if name in recipe.packaged()}
+    for name, overrides in known.items():
+        recipe.load(name, ["image=a.png", *overrides], check_files=False)
 
 
 def test_what_fails_counts_as_nothing(bench, tmp_path, monkeypatch):
