@@ -1,16 +1,18 @@
 """Posed pictures of a procedural object, for trying things out without photos of one's own."""
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import Field
 
 from asset3d.registry import register
-from asset3d.scene.views import load_view_set
+from asset3d.scene.camera import orbit
+from asset3d.scene.image import load_image
+from asset3d.scene.views import Views, load_view_set
 from asset3d.stage.base import Stage, StageConfig
 from asset3d.toybox import CATEGORIES, make_object
-from asset3d.toybox.write import write_view_set
+from asset3d.toybox.write import INPUT_VIEW, write_input, write_view_set
 from asset3d.workspace import atomic_folder
 
 
@@ -24,6 +26,9 @@ class SampleViewsConfig(StageConfig):
     """Which object of this category."""
     size: int = Field(256, ge=32, le=2048)
     """Rows and columns of the pictures."""
+    give: Literal["views", "front"] = "views"
+    """views: 48 views to fit; front: a single picture from the front, in the canonical frame, for recipes of one image.
+    Either way 12 views are kept to judge by."""
 
 
 @register("stage", SampleViewsConfig)
@@ -44,12 +49,21 @@ class SampleViews(Stage):
         self.context.emit("message", text=toy.caption)
         with atomic_folder(self._folder) as folder:  # `finish` reads it again in every process that resumes the run
             write_view_set(toy.mesh, folder, self.config.size)
+            write_input(toy.mesh, folder, self.config.size)
         return {}
 
     def finish(self) -> Mapping[str, Any]:
-        views = load_view_set(self._folder, between=self.context.raise_if_cancelled)
+        one = self.config.give == "front"
+        views = load_view_set(self._folder, fit=not one, between=self.context.raise_if_cancelled)
+        if one:
+            views = replace(views, train=self._front())
         self.context.emit("manifest", frame=asdict(views.frame))
         return {"views": views.to(self.context.device)}
+
+    def _front(self) -> Views:
+        view, size, picture = INPUT_VIEW, self.config.size, load_image(self._folder / "input.png")
+        camera = orbit(view["azimuth"], view["elevation"], view["distance"], view["fov"], size)
+        return Views(camera, picture.color[None], picture.alpha[None], ("input",))
 
     @property
     def _folder(self) -> Path:

@@ -5,6 +5,7 @@ import pytest
 import torch
 
 from asset3d.errors import Cancelled
+from asset3d.scene.camera import orbit_of
 from asset3d.stage import sample_views
 from asset3d.stage.base import Context
 from asset3d.stage.sample_views import SampleViews, SampleViewsConfig
@@ -32,3 +33,15 @@ def test_loading_stops_between_pictures(tmp_path):
     context = Context("sample", 0, torch.device("cpu"), tmp_path, tmp_path, raise_if_cancelled=stop)
     with pytest.raises(Cancelled):
         SampleViews(SampleViewsConfig(), context).finish()
+
+
+def test_a_single_picture_from_the_front_in_the_canonical_frame(tmp_path):
+    config = SampleViewsConfig(category="mug", size=48, give="front")
+    stage = SampleViews(config, Context("sample", 0, torch.device("cpu"), tmp_path, tmp_path))
+    stage.step(0)
+    views = stage.finish()["views"]
+    assert len(views.train) == 1 and len(views.test) == 12
+    assert views.frame.scale == 1 and views.frame.center == (0, 0, 0)
+    azimuth, elevation, distance = orbit_of(views.train.camera)[0].tolist()
+    assert abs(azimuth) < 1e-3 and abs(elevation - 10) < 1e-3 and abs(distance - 2.6) < 1e-5
+    assert 0.1 < float((views.train.alpha > 0.5).float().mean()) < 0.6
