@@ -91,7 +91,8 @@ class AutoencoderTrainer(Trainer):
         latent = self.vae.encode(painted).latent_dist
         difference = self.vae.decode(latent.mean + latent.std * noise).sample - painted
         hue = difference - difference.mean(1, keepdim=True)
-        return {"color": difference.abs().mean(), "hue": self.config.hue * hue.abs().mean(), "edges": self.config.edges * edges(difference),
+        return {"color": difference.abs().mean(), "hue": self.config.hue * hue.abs().mean(),
+                "edges": self.config.edges * edges(difference),
                 "kl": self.config.kl * latent.kl().mean(),
                 "contrast": self.config.contrast * self._contrast(images, [self.pool.captions[i] for i in objects])}
 
