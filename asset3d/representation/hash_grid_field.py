@@ -22,6 +22,9 @@ class HashGridFieldConfig(HashGridConfig):
     """Levels of the hash grid."""
     initial_density: float = Field(3.0, gt=0)
     """Density of the untrained field, per unit length."""
+    blob: float = Field(0.0, ge=0, le=10)
+    """Added to the logarithm of the density in the centre, falling to 0 at a distance of 0.5: fields that few views
+    tell about grow from the middle (DreamFusion)."""
     surface_density: float = Field(25.0, gt=0)
     """The level at which `convert` takes the surface."""
     occupancy_every: int = Field(20, ge=1)
@@ -52,7 +55,12 @@ class HashGridField(Representation):
     def forward(self, x: Float[Tensor, "N 3"]) -> tuple[Float[Tensor, "N"], Float[Tensor, "N C"]]:
         """Density, and what `color` needs to know about the same points."""
         out = self.geometry(self.encoding(x))
-        return out[:, 0].clamp(max=12).exp(), out
+        return self._log_density(x, out).clamp(max=12).exp(), out
+
+    def _log_density(self, x: Float[Tensor, "N 3"], out: Float[Tensor, "N C"]) -> Float[Tensor, "N"]:
+        if not self.config.blob:
+            return out[:, 0]
+        return out[:, 0] + self.config.blob * (1 - 2 * (x.square().sum(-1) + 1e-6).sqrt())
 
     def density(self, x: Float[Tensor, "N 3"]) -> Float[Tensor, "N"]:
         return self(x)[0]
@@ -67,8 +75,8 @@ class HashGridField(Representation):
         create_graph = torch.is_grad_enabled()
         with torch.enable_grad():
             x = x.detach().requires_grad_()
-            (gradient,) = torch.autograd.grad(-self.geometry(self.encoding(x))[:, 0].sum(), x,
-                                              create_graph=create_graph)
+            log_density = self._log_density(x, self.geometry(self.encoding(x)))
+            (gradient,) = torch.autograd.grad(-log_density.sum(), x, create_graph=create_graph)
         return gradient
 
     @torch.no_grad()
