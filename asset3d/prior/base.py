@@ -61,6 +61,10 @@ class Condition:
             self, other = replace(self, unconditional=None), replace(other, unconditional=None)
         return self._each(torch.cat, other)
 
+    def first(self, count: int) -> "Condition":
+        """The first samples alone."""
+        return self._each(lambda value: value[:count])
+
     def repeat(self, count: int) -> "Condition":
         """Every sample as often, its copies side by side."""
         return self._each(lambda value: value.repeat_interleave(count, 0))

@@ -1,14 +1,14 @@
-"""What all trainers of diffusion networks share: the loss, conditions left out for guidance, and the validation."""
+"""What all trainers of diffusion networks share: the loss, the fields of new networks, and the validation."""
 from abc import abstractmethod
-from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import torch
 from jaxtyping import Float
-from pydantic import Field
+from pydantic import Field, model_validator
 from torch import Tensor
 
 from asset3d.metric.psnr import psnr
+from asset3d.models import Model
 from asset3d.prior.base import Condition, Prior
 from asset3d.registry import Config
 from asset3d.train._pool import PoolConfig
@@ -21,10 +21,29 @@ class DiffusionConfig(Config):
     data: PoolConfig = PoolConfig()
     drop_tokens: float = Field(0.10, ge=0, lt=1)
     """Share of samples without tokens, for guidance (zero123: below 0.10)."""
-    drop_latents: tuple[float, float] = (0.05, 0.15)
-    """Samples between these shares have no latent (zero123): half of them have no token either."""
     sampling_steps: int = Field(25, ge=1)
     """Of the pictures for validation."""
+
+
+class NetworkConfig(DiffusionConfig):
+    """Of trainers that may begin with a new network."""
+
+    autoencoder: Model | None = None
+    """A model whose autoencoder and encoders are used, and stay as they are: what `train/autoencoder` makes. Not needed
+    where `initial` is given."""
+    initial: Model | None = None
+    """A model to go on from, with all its parts; default: random weights."""
+    channels: tuple[int, ...] = (48, 96)
+    """Of the levels of a new network."""
+    prediction: Literal["epsilon", "v_prediction"] = "v_prediction"
+    """What a new network learns to say: the noise, as published, or v (Salimans & Ho 2022), from which a small network
+    learns the whole picture sooner: where nearly all is noise, the noise itself is no news."""
+
+    @model_validator(mode="after")
+    def _has_parts(self):
+        if self.autoencoder is None and self.initial is None:
+            raise ValueError("needs `autoencoder`, or `initial` to go on from")
+        return self
 
 
 class Held(NamedTuple):
@@ -53,18 +72,6 @@ class DiffusionTrainer(Trainer):
         predicted = self.prior.predicted(self.prior.add_noise(latents, noise, times), times, condition)
         return torch.nn.functional.mse_loss(predicted, self.prior.to_predict(latents, noise, times))
 
-    def dropped(self, condition: Condition, draw: Draw, droppable: Sequence[bool] | None = None) -> Condition:
-        """Some samples without the droppable ones of their tokens (default: all), some without a latent, some without
-        both."""
-        chance = torch.rand(len(condition), generator=draw.generator)
-        low, high = self.config.drop_latents
-        with_tokens = (chance >= self.config.drop_tokens).float().to(draw.device)
-        with_latents = ((chance < low) | (chance >= high)).float().to(draw.device)
-        n_tokens = condition.tokens.shape[1]
-        droppable = with_tokens.new_tensor([1.0] * n_tokens if droppable is None else droppable)
-        kept = 1 - (1 - with_tokens[:, None]) * droppable
-        return Condition(condition.tokens * kept[..., None], condition.latents * with_latents.view(-1, 1, 1, 1))
-
     @abstractmethod
     def held(self, draw: Draw) -> Held:
         """What to validate on: the same at every call, but for what the network itself draws."""
@@ -72,7 +79,7 @@ class DiffusionTrainer(Trainer):
     def validate(self, draw: Draw) -> tuple[dict[str, float], Float[Tensor, "H W 3"]]:
         held = self.held(draw)
         numbers = {"validation noise": self.denoising_loss(held.latents, held.condition, draw).item()}
-        few = Condition(held.condition.tokens[:N_DRAWN], held.condition.latents[:N_DRAWN])
+        few = held.condition.first(N_DRAWN)
         got = self.prior.sample(few, draw.generator, steps=self.config.sampling_steps).cpu()
         want = held.images[:N_DRAWN]
         numbers["validation psnr"] = psnr(want, got).mean().item()

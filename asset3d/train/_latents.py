@@ -1,4 +1,4 @@
-"""What a frozen autoencoder and image encoder make of a pool of views, computed once. N objects, V views."""
+"""What a frozen autoencoder, and an image encoder, make of a pool of views, computed once. N objects, V views."""
 import hashlib
 from collections.abc import Callable
 
@@ -16,7 +16,8 @@ TOGETHER = 64
 
 
 class LatentPool:
-    """Latents and embeddings of all views of a pool, kept beside it under the hash of the weights that made them."""
+    """Latents of all views of a pool, and embeddings where the prior has an image encoder, kept beside the pool under
+    the hash of the weights that made them."""
 
     def __init__(self, config: PoolConfig, split: str = "train"):
         self.views = ViewPool(config, split)
@@ -25,27 +26,31 @@ class LatentPool:
                 raise_if_cancelled: Callable[[], None]) -> "LatentPool":
         """Render and encode what is missing. `prior` is on the device to compute on."""
         self.views.prepare(tell, raise_if_cancelled)
-        path = self.views.folder / f"latents-{hash_of(prior.vae.encoder, prior.image_encoder)}.npz"
+        encoders = [prior.vae.encoder, *([prior.image_encoder] if hasattr(prior, "image_encoder") else [])]
+        path = self.views.folder / f"latents-{hash_of(*encoders)}.npz"
         if not path.is_file():
             tell(f"encoding {self.views.config.objects * self.views.config.views} views, once, into {path}")
             made = self._encode(prior, raise_if_cancelled)
             with atomic_path(path) as temporary, open(temporary, "wb") as file:
                 np.savez(file, **made)
         with np.load(path) as arrays:
-            self.latents, self.embeddings = (torch.from_numpy(arrays[name]) for name in ("latents", "embeddings"))
+            self.latents = torch.from_numpy(arrays["latents"])
+            self.embeddings = torch.from_numpy(arrays["embeddings"]) if "embeddings" in arrays else None
         return self
 
     @torch.no_grad()
     def _encode(self, prior, raise_if_cancelled) -> dict[str, np.ndarray]:
         n, v = self.views.config.objects, self.views.config.views
-        parts = []
-        for first in range(0, n * v, TOGETHER):
+        encoders = {"latents": prior.encode_unscaled}
+        if hasattr(prior, "image_encoder"):
+            encoders["embeddings"] = prior.embed
+        parts = {name: [] for name in encoders}
+        for index in torch.arange(n * v).split(TOGETHER):
             raise_if_cancelled()
-            index = torch.arange(first, min(first + TOGETHER, n * v))
             images = self.views.images(index // v, index % v).to(prior.signal.device)
-            parts.append([part.half().cpu() for part in (prior.encode_unscaled(images), prior.embed(images))])
-        latents, embeddings = (torch.cat(some).unflatten(0, (n, v)).numpy() for some in zip(*parts))
-        return {"latents": latents, "embeddings": embeddings}
+            for name, encoder in encoders.items():
+                parts[name].append(encoder(images).half().cpu())
+        return {name: torch.cat(some).unflatten(0, (n, v)).numpy() for name, some in parts.items()}
 
     def __len__(self) -> int:
         return len(self.views.captions)

@@ -85,3 +85,7 @@ class ViewPool:
     def poses(self, objects: Int64[Tensor, "B"], views: Int64[Tensor, "B"]) -> Float[Tensor, "B 3"]:
         """Azimuth and elevation in degrees, distance."""
         return torch.from_numpy(self.maps["pose"][objects.numpy(), views.numpy()])
+
+    def depth(self, objects: Int64[Tensor, "B"], views: Int64[Tensor, "B"]) -> Float[Tensor, "B S S 1"]:
+        """Along the optical axis, 0 where nothing is."""
+        return torch.from_numpy(self.maps["depth"][objects.numpy(), views.numpy()]).float()[..., None]

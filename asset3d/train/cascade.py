@@ -21,7 +21,7 @@ from asset3d.train._diffusion import N_DRAWN, N_VALIDATED, DiffusionConfig, Diff
 from asset3d.train._latents import LatentPool
 from asset3d.train._prompts import NEARBY, TOGETHER, Pairs, PromptPool
 from asset3d.train.base import Draw
-from asset3d.train.zero123 import groups_of
+from asset3d.train.zero123 import DROPPED, dropped, groups_of
 
 
 class CascadeTrainConfig(DiffusionConfig):
@@ -47,6 +47,8 @@ class CascadeTrainConfig(DiffusionConfig):
     """Guidance of the base's sampling (the paper: 3); 1 is none, at half the cost."""
     source_alone: float = Field(0, ge=0, lt=1)
     """Share of steps at which the refiner is given the source alone, so that it remains a base (the paper: 0)."""
+    drop_latents: tuple[float, float] = DROPPED
+    """Samples between these shares have no latent (zero123): half of them miss tokens too."""
     drop_prompts: bool = False
     """Leave the self-prompted tokens out too where the others are, so that the unconditional half of guidance is what
     was trained (the paper: no)."""
@@ -95,7 +97,7 @@ class CascadeTrainer(DiffusionTrainer):
         n_views = condition.tokens.shape[1] // len(self.prior.projections())
         droppable = [self.config.drop_prompts or k % n_views < 1 + self.config.coarse_target
                      for k in range(condition.tokens.shape[1])]
-        condition = self.dropped(condition, draw, droppable)
+        condition = dropped(condition, draw, self.config, droppable)
         latents = self.pool.latents_of(pairs.objects[rows], pairs.targets[rows, columns])
         return {"noise": self.denoising_loss(latents, condition, draw)}
 
@@ -130,5 +132,6 @@ class CascadeTrainer(DiffusionTrainer):
         if self.frozen is not None:
             self.frozen.save(folder / "frozen_base")
         prompts = c.self_prompts if c.self_prompts == "random" else [list(prompt) for prompt in c.self_prompts]
-        return {"trained on": self.pool.views.about, "recipe": "train/cascade", "self_prompts": prompts,
+        return {"trained on": self.pool.views.about, "recipe": "train/cascade", "prior": "zero123",
+                "self_prompts": prompts,
                 "coarse_target": c.coarse_target, "base": "itself" if self.frozen is None else "frozen_base"}

@@ -1,5 +1,5 @@
 """Zero-1-to-3 on toy objects, given one view or several."""
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -8,41 +8,47 @@ from jaxtyping import Int64
 from pydantic import model_validator
 from torch import Tensor, nn
 
-from asset3d.models import Model, folder_of
+from asset3d.models import folder_of
 from asset3d.prior.base import Condition, pretrained
 from asset3d.prior.zero123 import Projection, Zero123, noise_schedule, ways
 from asset3d.registry import register
-from asset3d.train._diffusion import N_DRAWN, N_VALIDATED, DiffusionConfig, DiffusionTrainer, Held
+from asset3d.train._diffusion import N_DRAWN, N_VALIDATED, DiffusionTrainer, Held, NetworkConfig
 from asset3d.train._latents import LatentPool
 from asset3d.train._unet import small_unet
 from asset3d.train.base import Draw, seeded
 
 
-class Zero123TrainConfig(DiffusionConfig):
+DROPPED = (0.05, 0.15)
+"""Samples between these shares have no latent (zero123): half of them have no token either."""
+
+
+class Zero123TrainConfig(NetworkConfig):
     type: Literal["zero123"] = "zero123"
-    autoencoder: Model | None = None
-    """A model with vae/ and image_encoder/, which stay as they are: what `train/autoencoder` makes. Not needed where
-    `initial` is given."""
     given_views: tuple[int, int] = (1, 1)
     """Fewest and most views that are given; their number is drawn for each step."""
     tokens: Literal["joined", "split"] = "joined"
     """One token for each given view, of image and pose, as published; or a second one for the pose. With one view and
     joined tokens, cross-attention has a single key: its queries and keys learn nothing (Yu et al. 2024)."""
-    channels: tuple[int, ...] = (48, 96)
-    """Of the levels of a new network."""
-    prediction: Literal["epsilon", "v_prediction"] = "v_prediction"
-    """What a new network learns to say: the noise, as published, or v (Salimans & Ho 2022), from which a small network
-    learns the whole picture sooner: where nearly all is noise, the noise itself is no news."""
-    initial: Model | None = None
-    """A model to go on from, with all its parts; default: random weights."""
+    drop_latents: tuple[float, float] = DROPPED
+    """Samples between these shares have no latent (zero123): half of them have no token either."""
 
     @model_validator(mode="after")
-    def _has_parts(self):
-        if self.autoencoder is None and self.initial is None:
-            raise ValueError("needs `autoencoder`, or `initial` to go on from")
+    def _has_views(self):
         if not 1 <= self.given_views[0] <= self.given_views[1] < self.data.views:
             raise ValueError(f"given_views must be from 1 to one less than data.views, {self.data.views - 1}")
         return self
+
+
+def dropped(condition: Condition, draw: Draw, config, droppable: Sequence[bool] | None = None) -> Condition:
+    """Some samples without the droppable ones of their tokens (default: all), some without a latent, some without both:
+    what guidance takes for the unconditional half."""
+    chance = torch.rand(len(condition), generator=draw.generator)
+    low, high = config.drop_latents
+    with_tokens = (chance >= config.drop_tokens).float().to(draw.device)
+    with_latents = ((chance < low) | (chance >= high)).float().to(draw.device)
+    n_tokens = condition.tokens.shape[1]
+    kept = 1 - (1 - with_tokens[:, None]) * with_tokens.new_tensor(droppable or [True] * n_tokens)
+    return Condition(condition.tokens * kept[..., None], condition.latents * with_latents.view(-1, 1, 1, 1))
 
 
 def groups_of(prior: Zero123) -> list[tuple[float, list[nn.Parameter]]]:
@@ -90,7 +96,7 @@ class Zero123Trainer(DiffusionTrainer):
         objects = torch.randint(len(self.pool), (draw.batch,), generator=draw.generator)
         order = torch.rand(draw.batch, self.config.data.views, generator=draw.generator).argsort(1)
         condition = self.conditions(self.pool, objects, order[:, 1 : 1 + n_given], order[:, 0], draw.device)
-        condition = self.dropped(condition, draw)
+        condition = dropped(condition, draw, self.config)
         return {"noise": self.denoising_loss(self.pool.latents_of(objects, order[:, 0]), condition, draw)}
 
     def conditions(self, pool: LatentPool, objects: Int64[Tensor, "B"], given: Int64[Tensor, "B V"],
@@ -111,4 +117,4 @@ class Zero123Trainer(DiffusionTrainer):
 
     def save(self, folder: Path) -> Mapping[str, object]:
         self.prior.save(folder)
-        return {"trained on": self.pool.views.about, "recipe": "train/zero123"}
+        return {"trained on": self.pool.views.about, "recipe": "train/zero123", "prior": "zero123"}
