@@ -1,4 +1,4 @@
-"""One model of images for words, with optional depth: a small Stable Diffusion that serves as text_image and depth_image.
+"""Images of words with optional depth: one small Stable Diffusion that serves as text_image and as depth_image.
 
 It sees the tokens of the object's caption and, in a channel beside the latent, the disparity of the view, scaled from
 -1 to 1 for each image as Stable Diffusion 2 depth was trained; zeros where none is given.
