@@ -18,6 +18,7 @@ import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from asset3d import _progress, registry
 from asset3d import recipe as recipes
@@ -133,6 +134,8 @@ def print_plan(arguments: Arguments) -> int:
     for index, config in enumerate(recipe.stage):
         registry.component("stage", config.type).check(config)
         print(f"{index + 1:3d}. {_plan_of(config)}")
+        for line in _memory_of(config, recipe.device):
+            print(f"     {line}")
     print("everything is there; nothing was written")
     return 0
 
@@ -145,6 +148,23 @@ def _plan_of(config: StageConfig) -> str:
     steps = f", {config.steps} steps" if isinstance(getattr(config, "steps", None), int) else ""
     return (f"{_called(config.name, config.type)}: {', '.join(reads) or 'nothing'} -> "
             f"{', '.join(writes) or 'files'}{steps}")
+
+
+def _memory_of(config: StageConfig, device: str) -> Iterator[str]:
+    """What each prior of a stage takes of memory at most; what is fitted comes on top."""
+    for prior, images, gradient in registry.component("stage", config.type).priors_of(config):
+        from asset3d.prior._memory import choose, memory_of
+
+        cuda = device.startswith("cuda")
+        memory = memory_of(prior.model, cuda and prior.precision == "auto")
+        together, offload = None, False
+        if prior.memory_budget is not None:
+            together, offload = choose(memory, int(prior.memory_budget * 1e9), cuda)
+        weights, work = memory.weights(offload), memory.work(images, gradient, together)
+        how = f", {together} samples at once" if together else ""
+        how += ", encoders on the CPU" if offload else ""
+        yield (f"{prior.type} {Path(prior.model).name}: at most {(weights + work) / 1e9:.2f} GB, "
+               f"{weights / 1e9:.2f} of them weights{how}")
 
 
 def _called(name: str, kind: str) -> str:

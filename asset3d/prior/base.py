@@ -12,13 +12,16 @@ from weakref import WeakValueDictionary
 
 import torch
 from jaxtyping import Float, Int64
+from pydantic import Field
 from torch import Tensor, nn
 from torch.nn.functional import interpolate
+from torch.utils.checkpoint import checkpoint
 
 from asset3d.errors import InputError
 from asset3d.models import HINT, Model, part_folder
 from asset3d.ops.attention import AttentionProcessor
 from asset3d.prior._graph import Graphed
+from asset3d.prior._memory import choose, memory_of
 from asset3d.registry import Config, component
 from asset3d.scene.camera import Camera
 from asset3d.scene.views import Views
@@ -29,6 +32,9 @@ class PriorConfig(Config):
     """Name of a model that comes with asset3d or was fetched, or a folder in diffusers format."""
     precision: Literal["auto", "float32"] = "auto"
     """auto: bfloat16 for the network and the autoencoder on CUDA, float32 on the CPU, where it is the faster one."""
+    memory_budget: float | None = Field(None, gt=0)
+    """GB that the prior may take; fewer samples then go through its networks at once, and on CUDA its encoders rest on
+    the CPU, as far as needed. Changes no result but by rounding."""
 
 
 ADDED = ("text_embeds", "time_ids")
@@ -96,6 +102,8 @@ class Prior(nn.Module, ABC):
         self.attention = AttentionProcessor(unet)
         """How images may share keys and values; with one key, gradients of queries and keys are exactly zero."""
         self._graphed = Graphed(self._run)
+        self.together: int | None = None
+        """Most samples that go through a network at once; None: all."""
         self.register_buffer("signal", scheduler.alphas_cumprod.float().clone(), persistent=False)
 
     @classmethod
@@ -116,6 +124,11 @@ class Prior(nn.Module, ABC):
     def guide(self, views: Sequence[Views], prompt: str = "") -> Guide:
         """What is known of one object, from given views (of several sizes) or words, as conditions for its views from
         elsewhere."""
+
+    @property
+    def encoders(self) -> Sequence[nn.Module]:
+        """Networks that only conditions need: they may be on another device than the prior."""
+        return ()
 
     def lowered(self) -> "Prior":
         """With the network and the autoencoder in bfloat16 and channels last, as CUDA's tensor cores like them."""
@@ -139,11 +152,19 @@ class Prior(nn.Module, ABC):
 
     def encode_unscaled(self, images: Float[Tensor, "B H W 3"]) -> Float[Tensor, "B 4 h w"]:
         """The mode of the autoencoder's distribution."""
+        if self.together is None or len(images) <= self.together:
+            return self._encode(images)
+        # what the gradient needs of one slice is computed again when its turn comes, and not kept for all
+        return torch.cat([checkpoint(self._encode, some, use_reentrant=False) for some in images.split(self.together)])
+
+    def _encode(self, images: Float[Tensor, "B H W 3"]) -> Float[Tensor, "B 4 h w"]:
         pixels = (images.permute(0, 3, 1, 2) * 2 - 1).to(self.vae.dtype)
         return self.vae.encode(pixels).latent_dist.mode().to(images.dtype)
 
     def decode(self, latents: Float[Tensor, "B 4 h w"]) -> Float[Tensor, "B H W 3"]:
         """Images in [0, 1] of latents."""
+        if self.together is not None and len(latents) > self.together:
+            return torch.cat([self.decode(some) for some in latents.split(self.together)])
         images = self.vae.decode((latents / self.vae.config.scaling_factor).to(self.vae.dtype)).sample.to(latents.dtype)
         return (images.permute(0, 2, 3, 1) / 2 + 0.5).clamp(0, 1)
 
@@ -174,7 +195,8 @@ class Prior(nn.Module, ABC):
         given = latents if condition.latents is None else torch.cat([latents, condition.latents], 1)
         run = self._graphed if latents.is_cuda and not torch.is_grad_enabled() else self._run
         added = () if condition.added is None else tuple(condition.added[name] for name in ADDED)
-        said = run(given, times, condition.tokens, *added).to(latents.dtype)
+        slices = zip(*(x.split(self.together or len(given)) for x in (given, times, condition.tokens, *added)))
+        said = torch.cat([run(*some) for some in slices]).to(latents.dtype)
         return said[:, : latents.shape[1]]  # what follows is a learned variance, which no sampler here uses
 
     def _run(self, given: Tensor, times: Tensor, tokens: Tensor, *added: Tensor) -> Tensor:
@@ -246,11 +268,35 @@ def shared(config: Config, device: torch.device | str) -> Prior:
     key = (config.type, config.model_dump_json(), str(device))
     prior = _loaded.get(key)
     if prior is None:
-        prior = component("prior", config.type).of(config, device)
-        if torch.device(device).type == "cuda" and config.precision == "auto":
-            prior.lowered()
+        prior = _placed(config, torch.device(device))
         _loaded[key] = prior
     return prior
+
+
+def _placed(config: Config, device: torch.device) -> Prior:
+    """The prior of a config on a device, within its memory budget."""
+    low = device.type == "cuda" and config.precision == "auto"
+    if config.memory_budget is None:
+        prior = component("prior", config.type).of(config, device)
+        return prior.lowered() if low else prior
+    together, offload = choose(memory_of(config.model, low), int(config.memory_budget * 1e9), device.type == "cuda")
+    prior = component("prior", config.type).of(config, "cpu")
+    prior.together = together
+    encoders = {id(module) for encoder in prior.encoders for module in encoder.modules()} if offload else ()
+    if low:
+        prior.lowered()
+    for module in prior.modules():
+        if id(module) not in encoders:
+            _move(module, device)
+    return prior
+
+
+def _move(module: nn.Module, device: torch.device) -> None:
+    """A module without those in it."""
+    for p in module.parameters(recurse=False):
+        p.data = p.data.to(device)
+    for name, buffer in module.named_buffers(recurse=False):
+        module._buffers[name] = buffer.to(device)
 
 
 def part(folder: Path, name: str, load):

@@ -138,6 +138,10 @@ class TextImage(Prior):
         (folder / "model_index.json").write_text(json.dumps(index, indent=1) + "\n", encoding="utf-8")
 
     @property
+    def encoders(self) -> Sequence[nn.Module]:
+        return self.words
+
+    @property
     def takes_depth(self) -> bool:
         """Whether the network has a channel for depth."""
         return self.unet.config.in_channels > self.vae.config.latent_channels
@@ -158,7 +162,9 @@ class TextImage(Prior):
 
     def _told(self, prompts: list[str]) -> Condition:
         """Without an unconditional half."""
-        tokens, pooled = zip(*(words(prompts) for words in self.words))
+        device = self.signal.device
+        tokens, pooled = zip(*((told.to(device), None if whole is None else whole.to(device))
+                               for told, whole in (words(prompts) for words in self.words)))
         added = None
         if self.unet.config.addition_embed_type == "text_time":
             size = self.image_size  # of the original, of the corner it was cut at, and of the target

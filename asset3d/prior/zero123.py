@@ -188,6 +188,10 @@ class Zero123(Prior):
 
         return condition
 
+    @property
+    def encoders(self) -> Sequence[nn.Module]:
+        return (self.image_encoder,)
+
     def embed(self, images: Float[Tensor, "B H W 3"]) -> Float[Tensor, "B D"]:
         """CLIP embeddings, resized as the published model was trained: bicubic, corners aligned, no antialiasing."""
         size = self.image_encoder.config.image_size
@@ -195,7 +199,8 @@ class Zero123(Prior):
         if pixels.shape[2:] != (size, size):
             pixels = nn.functional.interpolate(pixels, (size, size), mode="bicubic", align_corners=True)
         mean, deviation = (pixels.new_tensor(values).view(3, 1, 1) for values in self.colors)
-        return self.image_encoder(pixel_values=(pixels - mean) / deviation).image_embeds
+        given = ((pixels - mean) / deviation).to(self.image_encoder.device)
+        return self.image_encoder(pixel_values=given).image_embeds.to(images.device)
 
     def projections(self) -> dict[str, nn.Module]:
         """What makes tokens, by the names of their folders."""

@@ -101,6 +101,12 @@ class Stage(ABC):
         return {}
 
     @classmethod
+    def priors_of(cls, config) -> Iterable[tuple[Config, int, bool]]:
+        """What `--dry-run` tells the memory of: (config of a prior, images of one step, whether it gives them a
+        gradient)."""
+        return ()
+
+    @classmethod
     def gives_of(cls, config, given: Mapping[str, tuple[str, ...] | None]) -> dict[str, tuple[str, ...] | None]:
         """What is known before a run about artifacts written, by name: maps of views, what a representation can be
         drawn by. `given` says the same of artifacts read. What is not named is unknown."""

@@ -61,6 +61,11 @@ class Optimize(Stage):
         yield from loss_faults(config.loss, config.renderer, given.get("views"))
         yield from idle_faults(config, component("renderer", config.renderer.type))
 
+    @classmethod
+    def priors_of(cls, config):
+        count = int(max(config.camera.count.values()))
+        return [(loss.prior, count, True) for loss in config.loss if isinstance(getattr(loss, "prior", None), Config)]
+
     def start(self, views: ViewSet, representation: Representation | None = None, mesh: Mesh | None = None) -> int:
         config, context = self.config, self.context
         for _, why in loss_faults(config.loss, config.renderer, given_by_views(views.train)):

@@ -61,6 +61,11 @@ class SynthesizeViews(Stage):
     def gives_of(cls, config, given):
         return {"views": ()}  # neither depth nor normal maps
 
+    @classmethod
+    def priors_of(cls, config):
+        base = [] if config.base is None else [(config.base, max(config.batch, len(config.nearby)), False)]
+        return [*base, (config.prior, config.batch, False)]
+
     def start(self, views: ViewSet) -> int:
         config, device = self.config, self.context.device
         self.views = views
