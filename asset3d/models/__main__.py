@@ -13,6 +13,7 @@ licences are accepted.
 
 Exit: 0 done, 1 failed, 2 refused input, 130 interrupted.
 """
+import os
 import sys
 from pathlib import Path
 
@@ -42,6 +43,12 @@ def main(argv: list[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         return INTERRUPTED
+    except BrokenPipeError:  # nobody reads on; without this Python complains once more when it ends
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except OSError as error:
+        print(error, file=sys.stderr)
+        return 1
 
 
 def print_list(plain: list[str], options: dict[str, str]) -> None:
@@ -56,7 +63,8 @@ def print_list(plain: list[str], options: dict[str, str]) -> None:
         folder, known = local.get(name), catalog.PUBLISHED.get(name)
         card = models.card_of(folder) if folder else {
             "prior": known.prior, "use": known.use, "licence": known.licence}
-        size = f"{size_of(folder) / 1e6:.1f} MB" if folder else f"{known.gigabytes * 1e3:.0f} MB"
+        size = size_of(folder) if folder else known.gigabytes * 1e9
+        size = f"{size / 1e9:.1f} GB" if size > 1e9 else f"{size / 1e6:.1f} MB"
         where = "embedded" if folder == models.EMBEDDED / name else str(folder) if folder else known.source
         rows.append((name, card.get("prior", "-"), size, policy.use_of(card), card.get("licence", "-"), where))
     widths = [max(len(row[i]) for row in rows) for i in range(5)]

@@ -14,6 +14,8 @@ from asset3d.workspace import atomic_folder
 
 NOISE = ("_name_or_path", "name_or_path", "_diffusers_version", "transformers_version")
 """Keys of configs that say where and by which version of a library a part was saved."""
+ALSO = {("tokenizer_class", "TokenizersBackend"): "PreTrainedTokenizerFast"}
+"""What transformers 5 writes, and what 4 understands too."""
 LICENCE, INDEX = "CC0-1.0", "model_index.json"
 
 
@@ -29,7 +31,8 @@ def embed(run: Path, name: str, home: Path | None = None) -> Path:
         home: Where models lie side by side; by default inside the package.
 
     Raises:
-        InputError: `run` has no model, the name is no name, or a weight is too large for float16.
+        InputError: `run` has no model, the name is no name, a weight is too large for float16, or another model is
+            built on the one that would be replaced.
     """
     run, home = Path(run), models.EMBEDDED if home is None else Path(home)
     if not models.NAME.fullmatch(name):
@@ -48,6 +51,7 @@ def embed(run: Path, name: str, home: Path | None = None) -> Path:
         shared = _shared(folder, home, name)
         for part in shared.get("parts", ()):
             shutil.rmtree(folder / part)
+        _refuse_to_change_what_is_used(folder, home, name)
         _write(folder / models.CARD, _card(card, name, run, shared.get("uses")))
     return home / name
 
@@ -68,7 +72,7 @@ def _copy(source: Path, target: Path) -> None:
     elif source.suffix == ".json":
         document = json.loads(source.read_text("utf-8"))
         if isinstance(document, dict):
-            document = {key: value for key, value in document.items() if key not in NOISE}
+            document = {key: ALSO.get((key, str(value)), value) for key, value in document.items() if key not in NOISE}
         _write(target, document)
     else:
         shutil.copyfile(source, target)
@@ -95,6 +99,16 @@ def _shared(folder: Path, home: Path, name: str) -> dict[str, Any]:
         if len(parts) > len(best.get("parts", ())):
             best = {"uses": other.name, "parts": parts}
     return best
+
+
+def _refuse_to_change_what_is_used(folder: Path, home: Path, name: str) -> None:
+    """A network that was trained on latents of one autoencoder draws nonsense through another."""
+    users = [path.parent for path in sorted(home.glob(f"*/{models.CARD}"))
+             if models.card_of(path.parent).get("uses") == name]
+    changed = [part.name for part in _parts(home / name) if not _equal(part, folder / part.name)] if users else []
+    if changed:
+        raise InputError(f"embed: {users[0].name} is built on {', '.join(changed)} of {name} as it is; choose another "
+                         f"name, or remove {users[0]} first")
 
 
 def _equal(one: Path, other: Path) -> bool:

@@ -69,6 +69,34 @@ def test_other_weights_are_not_shared(home, tmp_path):
     assert (folder / "vae").is_dir() and "uses" not in models.card_of(folder)
 
 
+def test_what_others_are_built_on_is_not_changed(home, tmp_path):
+    prior, other = tiny_models.zero123(), tiny_models.zero123()
+    with torch.no_grad():
+        next(other.vae.parameters())[0] += 1e-2
+    run = run_of(tmp_path / "a", prior, "vae", "image_encoder")
+    embed(run, "toy-autoencoder", home)
+    embed(run_of(tmp_path / "b", prior), "toy-zero123", home)
+    embed(run, "toy-autoencoder", home)  # the same again
+    with pytest.raises(InputError, match="toy-zero123 is built on vae of toy-autoencoder as it is; choose another name"):
+        embed(run_of(tmp_path / "c", other, "vae", "image_encoder"), "toy-autoencoder", home)
+    assert sorted(path.name for path in home.iterdir()) == ["toy-autoencoder", "toy-zero123"]
+    Zero123.load("toy-zero123")
+
+
+def test_a_tokenizer_is_one_that_older_libraries_know(home, tmp_path):
+    from transformers import AutoTokenizer
+
+    from asset3d.train.autoencoder import tokenizer_of
+
+    tokenizer = tokenizer_of(["red", "chair"])
+    tokenizer.save_pretrained(tmp_path / "run" / "tokenizer")
+    (tmp_path / "run" / "card.json").write_text(json.dumps(CARD))
+    folder = embed(tmp_path / "run", "toy", home) / "tokenizer"
+    assert json.loads((folder / "tokenizer_config.json").read_text())["tokenizer_class"] == "PreTrainedTokenizerFast"
+    ids = AutoTokenizer.from_pretrained(folder)("a red chair")["input_ids"]
+    assert ids == tokenizer("a red chair")["input_ids"] and len(ids) == 5
+
+
 def test_the_card_keeps_the_training_and_no_place_of_this_machine(home, tmp_path):
     folder = embed(run_of(tmp_path / "run", tiny_models.zero123()), "toy-zero123", home)
     card = models.card_of(folder)
