@@ -135,6 +135,7 @@ def _unfold(annotation: Any) -> list:
 
 
 def _config_class(annotation: Any, metadata: list, data: Any) -> type[BaseModel] | None:
+    found = None
     for candidate in _unfold(annotation):
         extra = list(metadata)
         if get_origin(candidate) is Annotated:
@@ -146,5 +147,11 @@ def _config_class(annotation: Any, metadata: list, data: Any) -> type[BaseModel]
                 cls = registry.component(item.kind, name) if isinstance(name, str) else None
                 return cls.Config if cls else None
         if isinstance(candidate, type) and issubclass(candidate, BaseModel):
-            return candidate
-    return None
+            found = candidate if found is None or _is_of_type(candidate, data) else found
+    return found
+
+
+def _is_of_type(config: type[BaseModel], data: Any) -> bool:
+    """Whether a config is the one, of several, that the `type` in a document means."""
+    field, name = config.model_fields.get("type"), data.get("type") if isinstance(data, dict) else None
+    return field is not None and name is not None and name in get_args(field.annotation)

@@ -88,6 +88,31 @@ def atomic_write(path: str | Path, content: bytes | str) -> Path:
     return Path(path)
 
 
+@contextmanager
+def room_on_disk(path: str | Path, n_bytes: int) -> Iterator[None]:
+    """For making a file of a size that is mapped into memory later: what the body makes is given its room on the disk
+    now. Of a file with holes, a full disk would show when a page is written, as a signal that ends the process.
+
+    Raises:
+        DiskFull: there is no room; the file is gone.
+    """
+    path = Path(path)
+    try:
+        yield
+        if hasattr(os, "posix_fallocate"):
+            descriptor = os.open(path, os.O_RDWR)
+            try:
+                os.posix_fallocate(descriptor, 0, n_bytes)
+            finally:
+                os.close(descriptor)
+    except OSError as error:
+        if error.errno in (errno.EOPNOTSUPP, errno.EINVAL):  # a file system that cannot
+            return
+        path.unlink(missing_ok=True)
+        _raise_disk_full(error, path, n_bytes)
+        raise
+
+
 def _flush(path: Path) -> None:
     """Wait until a file, or the names in a folder, are on the disk."""
     descriptor = os.open(path, os.O_RDONLY)

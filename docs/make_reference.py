@@ -6,6 +6,7 @@ from pathlib import Path
 
 from asset3d import registry
 from asset3d.recipe import Recipe
+from asset3d.train._pool import MeshesConfig, PoolConfig
 
 HEAD = """# Recipe reference
 Written by `make docs` from the components that are installed; do not edit.
@@ -26,6 +27,7 @@ KINDS = {
 }
 BOUNDS = {"minimum": "≥ {}", "exclusiveMinimum": "> {}", "maximum": "≤ {}", "exclusiveMaximum": "< {}",
           "minLength": "≥ {} characters", "minItems": "≥ {} items", "multipleOf": "multiple of {}"}
+POOLS = (PoolConfig, MeshesConfig)
 
 
 def text() -> str:
@@ -41,6 +43,10 @@ def text() -> str:
             out.append(f"### {kind}: {name}\n" + "\n\n".join(dict.fromkeys(said)) + "\n")
             out.append(artifacts(cls) if kind == "stage" else "")
             out.append(table(cls.Config))
+        for pool in POOLS if kind == "train" else ():
+            name = pool.model_json_schema()["properties"]["type"]["const"]
+            out.append(f"### data: {name}\n{inspect.cleandoc(pool.__doc__)} What trainers learn from.\n")
+            out.append(table(pool))
     return "\n".join(part for part in out if part)
 
 
@@ -82,7 +88,9 @@ def kind_of(field: dict, definitions: dict) -> str:
     if "$ref" in field:
         field = definitions.get(field["$ref"].rsplit("/", 1)[-1], {}) | {k: v for k, v in field.items() if k != "$ref"}
     if "discriminator" in field:
-        names = sorted(choice["properties"]["type"]["const"] for choice in field["oneOf"])
+        choices = (definitions[choice["$ref"].rsplit("/", 1)[-1]] if "$ref" in choice else choice
+                   for choice in field["oneOf"])
+        names = sorted(choice["properties"]["type"]["const"] for choice in choices)
         return "one of " + ", ".join(f"`{name}`" for name in names)
     if "enum" in field or "const" in field:
         return ", ".join(f"`{value}`" for value in field.get("enum", [field.get("const")]))

@@ -11,14 +11,15 @@ from asset3d.metric.psnr import psnr
 from asset3d.models import Model
 from asset3d.prior.base import Condition, Prior
 from asset3d.registry import Config
-from asset3d.train._pool import PoolConfig
+from asset3d.train._pool import AnyPool, PoolConfig
 from asset3d.train.base import Draw, Trainer, picture
 
 N_VALIDATED, N_DRAWN = 64, 8
 
 
 class DiffusionConfig(Config):
-    data: PoolConfig = PoolConfig()
+    data: AnyPool = PoolConfig()
+    """What is learned from: toys, or files of your own."""
     drop_tokens: float = Field(0.10, ge=0, lt=1)
     """Share of samples without tokens, for guidance (zero123: below 0.10)."""
     sampling_steps: int = Field(25, ge=1)

@@ -8,7 +8,7 @@ from jaxtyping import Float, Int64
 from torch import Tensor, nn
 
 from asset3d.prior.base import Prior
-from asset3d.train._pool import PoolConfig, ViewPool
+from asset3d.train._pool import AnyPool, ViewPool
 from asset3d.workspace import atomic_path
 
 TOGETHER = 64
@@ -19,7 +19,7 @@ class LatentPool:
     """Latents of all views of a pool, and embeddings where the prior has an image encoder, kept beside the pool under
     the hash of the weights that made them."""
 
-    def __init__(self, config: PoolConfig, split: str = "train"):
+    def __init__(self, config: AnyPool, split: str = "train"):
         self.views = ViewPool(config, split)
 
     def prepare(self, prior: Prior, tell: Callable[[str], None],
@@ -29,7 +29,7 @@ class LatentPool:
         encoders = [prior.vae.encoder, *([prior.image_encoder] if hasattr(prior, "image_encoder") else [])]
         path = self.views.folder / f"latents-{hash_of(*encoders)}.npz"
         if not path.is_file():
-            tell(f"encoding {self.views.config.objects * self.views.config.views} views, once, into {path}")
+            tell(f"encoding {len(self.views) * self.views.config.views} views, once, into {path}")
             made = self._encode(prior, raise_if_cancelled)
             with atomic_path(path) as temporary, open(temporary, "wb") as file:
                 np.savez(file, **made)
@@ -40,7 +40,7 @@ class LatentPool:
 
     @torch.no_grad()
     def _encode(self, prior, raise_if_cancelled) -> dict[str, np.ndarray]:
-        n, v = self.views.config.objects, self.views.config.views
+        n, v = len(self.views), self.views.config.views
         encoders = {"latents": prior.encode_unscaled}
         if hasattr(prior, "image_encoder"):
             encoders["embeddings"] = prior.embed
@@ -53,7 +53,7 @@ class LatentPool:
         return {name: torch.cat(some).unflatten(0, (n, v)).numpy() for name, some in parts.items()}
 
     def __len__(self) -> int:
-        return len(self.views.captions)
+        return len(self.views)
 
     def latents_of(self, objects: Int64[Tensor, "..."], views: Int64[Tensor, "..."]) -> Float[Tensor, "... 4 h w"]:
         """Not scaled."""

@@ -19,6 +19,7 @@ from asset3d.errors import InputError
 from asset3d.prior.base import Condition
 from asset3d.prior.zero123 import Zero123, relative_pose
 from asset3d.train._latents import LatentPool, hash_of
+from asset3d.train._pool import mapped
 from asset3d.workspace import atomic_write
 
 TOGETHER = 64
@@ -102,7 +103,7 @@ class PromptPool:
         path = self.pool.views.folder / f"drawn-{key.hexdigest()[:16]}.npy"
         note = path.with_suffix(".json")
         done = json.loads(note.read_text()) if note.is_file() else 0
-        file = np.lib.format.open_memmap(path, "r+" if done else "w+", "f2", tuple(self.made.shape))
+        file = mapped(path, "r+" if done else "w+", "f2", tuple(self.made.shape))
         self.made.copy_(torch.from_numpy(np.array(file)))
         if done < len(self):
             tell(f"drawing {len(self) - done} views with the base model, once, into {path}")

@@ -8,12 +8,11 @@ from jaxtyping import Float
 from pydantic import Field
 from torch import Tensor, nn
 
-from asset3d import toybox
 from asset3d.metric.psnr import psnr
 from asset3d.prior.base import pretrained, without_bars
 from asset3d.prior._caption import CAPTIONS, PART
 from asset3d.registry import Config, InputPath, register
-from asset3d.train._pool import PoolConfig, ViewPool
+from asset3d.train._pool import AnyPool, PoolConfig, ViewPool
 from asset3d.train.base import Draw, Trainer, picture, seeded
 
 N_VALIDATED = 64
@@ -21,7 +20,8 @@ N_VALIDATED = 64
 
 class AutoencoderConfig(Config):
     type: Literal["autoencoder"] = "autoencoder"
-    data: PoolConfig = PoolConfig()
+    data: AnyPool = PoolConfig()
+    """What is learned from: toys, or files of your own."""
     channels: tuple[int, ...] = (16, 32, 64)
     """Of the levels of the autoencoder, each half the size of the one before."""
     latent_channels: int = Field(8, ge=1)
@@ -61,7 +61,7 @@ class AutoencoderTrainer(Trainer):
                      projection_dim=c.width)
         self.image_encoder = seeded(lambda: CLIPVisionModelWithProjection(CLIPVisionConfig(
             **small, num_hidden_layers=4, image_size=c.data.size, patch_size=c.data.size // 8)), generator)
-        self.tokenizer = tokenizer_of(toybox.VOCABULARY)
+        self.tokenizer = tokenizer_of(c.data.vocabulary())
         self.text_encoder = seeded(lambda: CLIPTextModelWithProjection(CLIPTextConfig(
             **small, num_hidden_layers=2, vocab_size=len(self.tokenizer), pad_token_id=self.tokenizer.pad_token_id,
             max_position_embeddings=self.tokenizer.model_max_length, bos_token_id=self.tokenizer.bos_token_id,
@@ -79,11 +79,11 @@ class AutoencoderTrainer(Trainer):
 
     def prepare(self, tell: Callable[[str], None], raise_if_cancelled: Callable[[], None]) -> None:
         self.pool = ViewPool(self.config.data).prepare(tell, raise_if_cancelled)
-        held = self.config.data.model_copy(update={"objects": N_VALIDATED, "views": 2})
+        held = self.config.data.held(N_VALIDATED).model_copy(update={"views": 2})
         self.held_pool = ViewPool(held, "held").prepare(tell, raise_if_cancelled)
 
     def loss(self, draw: Draw) -> dict[str, Tensor]:
-        objects = torch.randperm(len(self.pool.captions), generator=draw.generator)[:draw.batch]
+        objects = torch.randperm(len(self.pool), generator=draw.generator)[:draw.batch]
         views = torch.randint(self.config.data.views, objects.shape, generator=draw.generator)
         images = self.pool.images(objects, views).to(draw.device)
         noise = torch.randn(self._latent_shape(len(objects)), generator=draw.generator).to(draw.device)
@@ -118,18 +118,18 @@ class AutoencoderTrainer(Trainer):
         return nn.functional.normalize(self.text_encoder(**tokens).text_embeds, dim=-1)
 
     def validate(self, draw: Draw) -> tuple[dict[str, float], Float[Tensor, "H W 3"]]:
-        objects = torch.arange(N_VALIDATED)
+        objects = torch.arange(len(self.held_pool))[:N_VALIDATED]
         images = self.held_pool.images(objects, torch.zeros_like(objects)).to(draw.device)
         got = from_model(self.vae.decode(self.vae.encode(to_model(images)).latent_dist.mean).sample).clamp(0, 1)
-        scores = self.image_embeddings(images) @ self.text_embeddings(self.held_pool.captions).T
-        captions = self.held_pool.captions
+        scores = self.image_embeddings(images) @ self.text_embeddings(self.held_pool.captions[:N_VALIDATED]).T
+        captions = self.held_pool.captions[:N_VALIDATED]
         right = sum(captions[i] == captions[j] for i, j in enumerate(scores.argmax(1).tolist()))
         numbers = {"validation psnr": psnr(images, got).mean().item(), "caption found": right / len(captions)}
         return numbers, picture([images[:8], got[:8]])
 
     @torch.no_grad()
     def save(self, folder: Path) -> Mapping[str, object]:
-        objects = torch.arange(N_VALIDATED)
+        objects = torch.arange(len(self.held_pool))[:N_VALIDATED]
         images = self.held_pool.images(objects, torch.ones_like(objects)).to(self.sharpness.device)
         latents = self.vae.encode(to_model(images)).latent_dist.mean
         self.vae.register_to_config(scaling_factor=round(1 / latents.std().item(), 5))
@@ -140,7 +140,7 @@ class AutoencoderTrainer(Trainer):
         captions = dict.fromkeys(self.pool.captions)  # each once, in order
         (folder / PART).mkdir()
         (folder / PART / CAPTIONS).write_text("".join(f"{caption}\n" for caption in captions), encoding="utf-8")
-        return {"trained on": f"toybox {toybox.VERSION}", "recipe": "train/autoencoder"}
+        return {"trained on": self.pool.about, "recipe": "train/autoencoder"}
 
 
 def recolored(images: Float[Tensor, "B H W 3"], generator: torch.Generator) -> Float[Tensor, "B H W 3"]:

@@ -70,7 +70,7 @@ class CascadeTrainer(DiffusionTrainer):
         self.drawn = PromptPool(self.pool, Pairs.of(self.pool, c.sources, c.targets), c)
         self.drawn.fill(self.prior, tell, raise_if_cancelled)
         self.register_buffer("views_drawn", self.drawn.made)  # part of the state of a training
-        held = LatentPool(c.data.model_copy(update={"objects": N_VALIDATED}), "held")
+        held = LatentPool(c.data.held(N_VALIDATED), "held")
         self.held_pool = held.prepare(self.prior, tell, raise_if_cancelled)
 
     def parameter_groups(self):
@@ -116,12 +116,13 @@ class CascadeTrainer(DiffusionTrainer):
 
     def held(self, draw: Draw) -> Held:
         """The base draws here what it would at inference."""
-        drawn = PromptPool(self.held_pool, Pairs.of(self.held_pool, N_VALIDATED, 1), self.config)
+        n = min(N_VALIDATED, len(self.held_pool))
+        drawn = PromptPool(self.held_pool, Pairs.of(self.held_pool, n, 1), self.config)
         for entries in torch.arange(len(drawn)).split(TOGETHER):
             drawn.draw(self.frozen or self.prior, entries, draw.generator)
-        pairs, first = drawn.pairs, torch.zeros(N_VALIDATED, dtype=torch.int64)
+        pairs, first = drawn.pairs, torch.zeros(n, dtype=torch.int64)
         show = lambda views: self.held_pool.views.images(pairs.objects[:N_DRAWN], views[:N_DRAWN])
-        condition = self._condition(drawn, torch.arange(N_VALIDATED), first, draw.device)
+        condition = self._condition(drawn, torch.arange(n), first, draw.device)
         return Held(condition, self.held_pool.latents_of(pairs.objects, pairs.targets[:, 0]),
                     show(pairs.targets[:, 0]), [show(pairs.sources)])
 

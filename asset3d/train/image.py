@@ -53,8 +53,8 @@ class ImageTrainer(DiffusionTrainer):
 
     def prepare(self, tell: Callable[[str], None], raise_if_cancelled: Callable[[], None]) -> None:
         self.pool = LatentPool(self.config.data).prepare(self.prior, tell, raise_if_cancelled)
-        held = self.config.data.model_copy(update={"objects": N_VALIDATED})
-        self.held_pool = LatentPool(held, "held").prepare(self.prior, tell, raise_if_cancelled)
+        held = LatentPool(self.config.data.held(N_VALIDATED), "held")
+        self.held_pool = held.prepare(self.prior, tell, raise_if_cancelled)
         self.tokens, self.held_tokens = (self._tokens(pool.views.captions) for pool in (self.pool, self.held_pool))
         self.no_words = self._tokens([""])
 
@@ -79,9 +79,10 @@ class ImageTrainer(DiffusionTrainer):
 
     def held(self, draw: Draw) -> Held:
         """Words and depth; the picture shows what is drawn for them."""
-        objects, views = torch.arange(N_VALIDATED), torch.zeros(N_VALIDATED, dtype=torch.int64)
+        objects = torch.arange(min(N_VALIDATED, len(self.held_pool)))
+        views = torch.zeros_like(objects)
         depth = self._depth(self.held_pool, objects, views).to(draw.device)
-        condition = Condition(self.held_tokens.to(draw.device), depth)
+        condition = Condition(self.held_tokens[objects].to(draw.device), depth)
         absent = replace(condition, tokens=self.no_words.to(draw.device).expand_as(condition.tokens))
         size = self.config.data.size
         shown = torch.nn.functional.interpolate(depth[:N_DRAWN] / 2 + 0.5, (size, size)).cpu()

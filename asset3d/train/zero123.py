@@ -84,8 +84,8 @@ class Zero123Trainer(DiffusionTrainer):
 
     def prepare(self, tell: Callable[[str], None], raise_if_cancelled: Callable[[], None]) -> None:
         self.pool = LatentPool(self.config.data).prepare(self.prior, tell, raise_if_cancelled)
-        held = self.config.data.model_copy(update={"objects": N_VALIDATED})
-        self.held_pool = LatentPool(held, "held").prepare(self.prior, tell, raise_if_cancelled)
+        held = LatentPool(self.config.data.held(N_VALIDATED), "held")
+        self.held_pool = held.prepare(self.prior, tell, raise_if_cancelled)
 
     def parameter_groups(self):
         return groups_of(self.prior)
@@ -107,8 +107,8 @@ class Zero123Trainer(DiffusionTrainer):
         return Condition(tokens, pool.latents_of(objects, given[:, 0]).to(device))
 
     def held(self, draw: Draw) -> Held:
-        objects = torch.arange(N_VALIDATED)
-        given = torch.arange(1, 1 + self.config.given_views[1]).expand(N_VALIDATED, -1)
+        objects = torch.arange(min(N_VALIDATED, len(self.held_pool)))
+        given = torch.arange(1, 1 + self.config.given_views[1]).expand(len(objects), -1)
         target = torch.zeros_like(objects)
         want, first = (self.held_pool.views.images(objects[:N_DRAWN], views[:N_DRAWN])
                        for views in (target, given[:, 0]))
