@@ -23,14 +23,14 @@ from asset3d.workspace import atomic_folder, tree_hash
 MAX_BYTES, MAX_PICKLE_BYTES = 48 << 30, 64 << 20
 UNET, VAE, COND, EMA = "model.diffusion_model.", "first_stage_model.", "cond_stage_model.", "model_ema."
 EMA_COUNTS = ("decay", "num_updates")
-NOT_NEEDED = re.compile("|".join((
+NOT_NEEDED = (
     r"(model\.)?(betas|logvar|scale_factor|.*alphas_cumprod(_prev)?|posterior_.*)",  # the noise schedule
     r"model_ema\..*",  # in place of which, or of whose trained counterpart, the other is used
     r"first_stage_model\.loss\..*",  # the discriminator
     r".*\.position_ids", r"cond_stage_model\.(mean|std)", r"depth_model\..*",
     r"cond_stage_model\.model\.(text_projection|logit_scale|attn_mask)",
-)))
-"""Names of a checkpoint that no network here needs."""
+)
+"""Patterns of names of a checkpoint that no network here needs."""
 TEXT_OF_CLIP = re.compile(r"cond_stage_model\.model\.(positional_embedding|token_embedding\.weight|ln_final\..*)")
 """What is left of CLIP's text model in a checkpoint of Zero-1-to-3."""
 PREDICTIONS = ("epsilon", "v_prediction")
@@ -177,6 +177,10 @@ def _tensors(content: Any, path: Path) -> dict[str, Tensor]:
     return tensors
 
 
+def _is_not_needed(key: str) -> bool:
+    return any(re.fullmatch(pattern, key) for pattern in NOT_NEEDED)
+
+
 def _prior_of(weights: _layout.Weights) -> str:
     """Which prior runs the network."""
     if any(key.startswith("conditioner.embedders.") for key in weights):
@@ -217,7 +221,7 @@ class _Used:
     def take(self, prefix: str) -> dict[str, Tensor]:
         """Weights below a prefix, without it."""
         return {key.removeprefix(prefix): value for key, value in self.weights.items()
-                if key.startswith(prefix) and not NOT_NEEDED.fullmatch(key)}
+                if key.startswith(prefix) and not _is_not_needed(key)}
 
     def network(self, part: str, prefix: str, make: Callable[[dict[str, Tensor]], tuple[nn.Module, dict]],
                 instead: Callable[[dict[str, Tensor]], dict[str, Tensor]] = dict) -> nn.Module:
@@ -257,7 +261,7 @@ class _Used:
         """Refuse a checkpoint that does not fit."""
         report = self.report
         left = [key for key in self.weights if key not in self.keys]
-        not_needed = [key for key in left if NOT_NEEDED.fullmatch(key) or (report.prior == "zero123" and
+        not_needed = [key for key in left if _is_not_needed(key) or (report.prior == "zero123" and
                                                                            TEXT_OF_CLIP.fullmatch(key))]
         report.unexpected += sorted({*left} - {*not_needed})
         report.not_needed += len(not_needed)

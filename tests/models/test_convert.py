@@ -11,13 +11,15 @@ import torch
 from diffusers import AutoencoderKL, UNet2DConditionModel
 from published_networks import WIDTH, autoencoder, networks, unet
 from tiny_models import seeded
-from transformers import CLIPTextConfig, CLIPTextModel
+from transformers import CLIPTextConfig, CLIPTextModel, CLIPVisionConfig, CLIPVisionModelWithProjection
 
 from asset3d import models
 from asset3d.errors import InputError
+from asset3d.models import _layout
 from asset3d.models.__main__ import main
 from asset3d.models.convert import Told, convert, read
 from asset3d.prior.zero123 import Zero123, relative_pose
+
 
 @pytest.fixture
 def published(tmp_path, monkeypatch):
@@ -160,6 +162,41 @@ def test_what_weights_do_not_show_is_asked_for(tmp_path):
     torch.save({"a": torch.ones(1)}, tmp_path / "a.ckpt")
     with pytest.raises(InputError, match="neither Zero-1-to-3 nor Stable Diffusion"):
         convert(tmp_path / "a.ckpt", tmp_path / "folder")
+
+
+def test_configs_of_full_size_are_those_published():
+    """Networks without memory for their weights."""
+    down = ["CrossAttnDownBlock2D"] * 3 + ["DownBlock2D"]
+    widths = [320, 640, 1280, 1280]
+    with torch.device("meta"):
+        first = UNet2DConditionModel(in_channels=8, cross_attention_dim=768, attention_head_dim=8)
+        second = UNet2DConditionModel(cross_attention_dim=1024, attention_head_dim=(5, 10, 20, 20),
+                                      use_linear_projection=True)
+        vae = AutoencoderKL(block_out_channels=(128, 256, 512, 512), layers_per_block=2, latent_channels=4,
+                            down_block_types=("DownEncoderBlock2D",) * 4, up_block_types=("UpDecoderBlock2D",) * 4)
+        vision = CLIPVisionModelWithProjection(CLIPVisionConfig(
+            hidden_size=1024, intermediate_size=4096, num_hidden_layers=24, num_attention_heads=16, patch_size=14,
+            projection_dim=768))
+        text = CLIPTextModel(CLIPTextConfig(hidden_size=1024, intermediate_size=4096, num_hidden_layers=23,
+                                            num_attention_heads=16, vocab_size=49408))
+        layouts = [ldm_layout.unet(first), ldm_layout.unet(second), ldm_layout.autoencoder(vae),
+                   ldm_layout.vision(vision), ldm_layout.open_text(text, 1024)]
+    got = _layout.unet_config(layouts[0], 8, 32)
+    assert got["down_block_types"] == down and got["up_block_types"] == ["UpBlock2D"] + ["CrossAttnUpBlock2D"] * 3
+    assert got["block_out_channels"] == widths and got["layers_per_block"] == 2 and got["in_channels"] == 8
+    assert got["cross_attention_dim"] == 768 and got["attention_head_dim"] == 8 and not got["use_linear_projection"]
+    got = _layout.unet_config(layouts[1], None, 96)
+    assert got["attention_head_dim"] == [5, 10, 20, 20] and got["use_linear_projection"]
+    assert got["cross_attention_dim"] == 1024 and got["in_channels"] == got["out_channels"] == 4
+    got = _layout.vae_config(layouts[2], 0.18215)
+    assert got["block_out_channels"] == [128, 256, 512, 512] and got["layers_per_block"] == 2
+    assert got["latent_channels"] == 4 and got["in_channels"] == got["out_channels"] == 3
+    assert _layout.vision_config(layouts[3]) == {
+        "hidden_size": 1024, "intermediate_size": 4096, "num_hidden_layers": 24, "num_attention_heads": 16,
+        "hidden_act": "quick_gelu", "patch_size": 14, "image_size": 224, "projection_dim": 768}
+    assert _layout.text_config(layouts[4], _layout.layers_of(layouts[4], "resblocks") - 1) == {
+        "hidden_size": 1024, "intermediate_size": 4096, "num_hidden_layers": 23, "num_attention_heads": 16,
+        "hidden_act": "gelu", "vocab_size": 49408, "max_position_embeddings": 77}
 
 
 class Trap:

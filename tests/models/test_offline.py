@@ -38,13 +38,13 @@ def test_models_on_this_machine_ask_no_network(tmp_path):
     tiny_models.zero123().save(tmp_path / "tiny")
     (tmp_path / "tiny" / "card.json").write_text('{"prior": "zero123", "licence": "CC0-1.0"}')
     environment = {**os.environ, "ASSET3D_MODELS": str(tmp_path), "PYTHONPATH": str(ROOT)}
-    done = subprocess.run([sys.executable, "-c", SCRIPT], env=environment, text=True, stdout=subprocess.PIPE,
-                          stderr=subprocess.STDOUT)
+    done = subprocess.run([sys.executable, "-c", SCRIPT], check=False, env=environment, text=True,
+                          stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
     assert done.returncode == 0, done.stdout
     assert "loaded tiny\n" in done.stdout and "drawn (1, 32, 32, 3)" in done.stdout
 
 
 def test_the_hook_sees_a_network():
     code = SCRIPT.split("import json")[0] + "import socket\nsocket.getaddrinfo('example.org', 80)"
-    done = subprocess.run([sys.executable, "-c", code], text=True, capture_output=True)
+    done = subprocess.run([sys.executable, "-c", code], check=False, text=True, capture_output=True)
     assert done.returncode == 1 and "a network was asked: socket.getaddrinfo" in done.stderr
