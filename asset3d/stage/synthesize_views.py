@@ -48,6 +48,8 @@ class SynthesizeViewsConfig(StageConfig):
     """Views drawn together; changes no view."""
     use: Literal["fit", "guide"] = "fit"
     """fit: new views join those that a representation is fitted to; guide: only priors look at them."""
+    copies: int = Field(1, ge=1, le=100)
+    """How often each given view is among those to fit: given ones are true, new ones are guesses."""
 
 
 @register("stage", SynthesizeViewsConfig)
@@ -144,8 +146,11 @@ class SynthesizeViews(Stage):
             return {"views": replace(self.views, guides=cut_out_views(every, self.images, names))}
         names = tuple(self._name(n_near + k) for k in range(len(self.camera)))
         made = cut_out_views(self.camera, self.images[n_near:], names)
-        return {"views": replace(self.views, train=joined_views(self.views.train,
-                                                                enlarged(made, self.views.train.camera)))}
+        train = self.views.train
+        for k in range(1, self.config.copies):
+            train = joined_views(train, replace(self.views.train, names=tuple(f"{name} ({k + 1})"
+                                                                             for name in self.views.train.names)))
+        return {"views": replace(self.views, train=joined_views(train, enlarged(made, train.camera)))}
 
     def state(self) -> dict[str, Tensor]:
         return {"images": self.images[:self.done]}

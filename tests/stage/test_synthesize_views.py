@@ -54,6 +54,14 @@ def test_new_views_join_the_given_one(models, given, tmp_path):
     assert poses[:, 1].min() > -20 and poses[:, 1].max() < 60
 
 
+def test_given_views_may_count_more(models, given, tmp_path):
+    made = stage(models, tmp_path, copies=3, count=2)
+    run(made, given)
+    train = made.finish()["views"].train
+    assert train.names == ("front", "front (2)", "front (3)", "view_000", "view_001")
+    assert torch.equal(train.color[0], train.color[2])
+
+
 @pytest.mark.parametrize("coarse_target", ["per_view", "off"])
 def test_views_do_not_depend_on_their_batch(models, given, tmp_path, coarse_target):
     images = []
