@@ -39,6 +39,14 @@ def input_hashes(recipe: Recipe, run_folder: Path, between: Callable[[], None]) 
     return out
 
 
+def told_of_models(inputs: dict[str, dict[str, Any]]) -> list[str]:
+    """What a run says of its models: one line each."""
+    models_used = {entry["sha256"]: entry for entry in inputs.values() if "licence" in entry}
+    return [f"model {entry['name']}, licence {entry['licence']}" +
+            (f", trained on {entry['trained on']}: it knows nothing else" if "trained on" in entry else "")
+            for entry in models_used.values()]
+
+
 def _models(config: Config, name: str = "") -> Iterator[tuple[str, str | Path]]:
     """(field, model) of every model that a config names; of nested ones with dots between."""
     for key, field in type(config).model_fields.items():

@@ -19,7 +19,7 @@ import torch
 from asset3d import recipe as recipes
 from asset3d import registry
 from asset3d._machine import choose_device, default_threads, require_device, settings, what_decides_bytes
-from asset3d._manifest import input_hashes, manifest
+from asset3d._manifest import input_hashes, manifest, told_of_models
 from asset3d.errors import Cancelled, CheckpointError, InputError
 from asset3d.events import EventLog, Listener, plain
 from asset3d.recipe import Recipe
@@ -193,6 +193,8 @@ class Run:
                        stages=[config.name for config in self.recipe.stage])
         self._began = self._told = time.monotonic()
         self._inputs = self._check_inputs()
+        for text in [] if self._resumed else told_of_models(self._inputs):
+            self._log.emit("message", text=text)
         self._warn_of_another_machine()
 
     def _warn_of_another_machine(self) -> None:

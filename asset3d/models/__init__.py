@@ -102,16 +102,29 @@ def card_of(folder: Path) -> dict[str, Any]:
 def part_folder(folder: Path, name: str) -> Path | None:
     """Where a part of a model lies: in its folder, or in that of the model beside it which its card names as `uses`, so
     that what several models share is stored once. None if there is none."""
-    own = Path(folder) / name
-    if own.is_dir():
-        return own
+    for place in (Path(folder), _used_by(Path(folder))):
+        if place is not None and (place / name).is_dir():
+            return place / name
+    return None
+
+
+def _used_by(folder: Path) -> Path | None:
+    """The model that another is built on, beside it.
+
+    Raises:
+        InputError: it is not there.
+    """
     uses = card_of(folder).get("uses")
-    shared = Path(folder).parent / str(uses) / name if uses and NAME.fullmatch(str(uses)) else own
-    return shared if shared.is_dir() else None
+    if uses is None:
+        return None
+    if not NAME.fullmatch(str(uses)) or not (folder.parent / str(uses)).is_dir():
+        raise InputError(f"model {folder}: it is built on {uses}, which must lie beside it")
+    return folder.parent / str(uses)
 
 
 def describe(folder: Path, between: Callable[[], None] = lambda: None) -> dict[str, Any]:
-    """What a manifest says of a model: name, licence, and the SHA-256 of all that it is made of.
+    """What a manifest says of a model: name, licence, what it was trained on where its card says so, and the SHA-256 of
+    all that it is made of.
 
     Args:
         folder: Of the model.
@@ -119,10 +132,11 @@ def describe(folder: Path, between: Callable[[], None] = lambda: None) -> dict[s
     """
     card = card_of(folder)
     said = {"name": card.get("name", Path(folder).name), "licence": card.get("licence", "unknown")}
-    digest, uses = hashlib.sha256(tree_hash(Path(folder), between=between).encode()), card.get("uses")
-    if uses:
-        digest.update(tree_hash(Path(folder).parent / uses, between=between).encode())
-        said["uses"] = uses
+    said |= {"trained on": str(card["trained on"])} if "trained on" in card else {}
+    digest, used = hashlib.sha256(tree_hash(Path(folder), between=between).encode()), _used_by(Path(folder))
+    if used is not None:
+        digest.update(tree_hash(used, between=between).encode())
+        said["uses"] = used.name
     return said | {"sha256": digest.hexdigest()}
 
 

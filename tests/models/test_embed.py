@@ -171,5 +171,9 @@ def test_a_part_of_a_damaged_card(home, tmp_path):
     (tmp_path / "vae").rename(tmp_path / "outside" / "vae")
     from diffusers import AutoencoderKL
 
+    for call in (lambda: pretrained(folder, "vae", AutoencoderKL), lambda: models.describe(folder)):
+        with pytest.raises(InputError, match="it is built on ../outside, which must lie beside it"):
+            call()
+    (folder / "card.json").write_text("{}")
     with pytest.raises(InputError, match="the folder vae/ is missing"):
         pretrained(folder, "vae", AutoencoderKL)

@@ -12,7 +12,8 @@ from asset3d.registry import Config
 def folder(tmp_path, monkeypatch):
     """An embedded model `toy` that uses `other`."""
     monkeypatch.setattr(models, "EMBEDDED", tmp_path)
-    for name, card in {"toy": {"name": "toy", "licence": "CC0-1.0", "uses": "other"}, "other": {}}.items():
+    toy = {"name": "toy", "licence": "CC0-1.0", "uses": "other", "trained on": "toys"}
+    for name, card in {"toy": toy, "other": {}}.items():
         (tmp_path / name).mkdir()
         (tmp_path / name / "card.json").write_text(json.dumps(card))
     return tmp_path / "toy"
@@ -50,5 +51,7 @@ def test_inputs_of_a_run_hold_its_models(folder, tmp_path):
     (tmp_path / "other" / "card.json").write_text("{} ")
     changed = _manifest.input_hashes(recipe("toy"), tmp_path / "run", lambda: None)
     assert changed[field.format(0)]["sha256"] != inputs[field.format(0)]["sha256"]
+    assert _manifest.told_of_models({**inputs, "a.file": {"name": "x", "sha256": "0"}}) == [
+        "model toy, licence CC0-1.0, trained on toys: it knows nothing else"]
     said = json.dumps(_manifest._portable(recipe("toy", str(folder)).model_dump(by_alias=True)))
     assert str(tmp_path) not in said and '"toy"' in said
