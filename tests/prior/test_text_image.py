@@ -10,6 +10,7 @@ from tiny_models import seeded
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection, T5Config, T5EncoderModel
 
 from asset3d.errors import InputError
+from asset3d.prior._memory import memory_of
 from asset3d.prior.base import ADDED, Condition
 from asset3d.prior.depth_image import DepthImage, depth_channel, disparity_of
 from asset3d.prior.text_image import TextImage
@@ -66,6 +67,14 @@ def sample(prior, condition, **more):
     return prior.sample(condition, torch.Generator().manual_seed(3), steps=5, guidance_scale=7.5, **more)
 
 
+def counts_all(folder, prior):
+    """That what a dry run tells of memory holds every network."""
+    memory = memory_of(folder, False)
+    assert memory.networks == 4 * sum(p.numel() for m in (prior.unet, prior.vae) for p in m.parameters())
+    assert memory.encoders == 4 * sum(p.numel() for p in prior.words.parameters())
+    assert memory.draw.of(4) > memory.draw.of(2) > 0 and memory.work(2, True) >= memory.draw.of(4)
+
+
 SCHEDULE = {"beta_start": 0.00085, "beta_end": 0.012, "beta_schedule": "scaled_linear", "steps_offset": 1}
 
 
@@ -95,6 +104,7 @@ def test_sdxl(tmp_path, tokenizer):
     want = published_pipelines.sdxl(parts, ids(tokenizer, PROMPTS), noise(5), 7.5, 16)
     assert got.std() > 0.01
     torch.testing.assert_close(got, want, atol=1e-4, rtol=0)
+    counts_all(tmp_path, prior)
     with_negative = prior.condition(PROMPTS, "ugly")
     assert with_negative.absent().tokens.any() and with_negative.absent().added["text_embeds"].any()
     (tmp_path / "model_index.json").write_text(json.dumps({"force_zeros_for_empty_prompt": False}))
@@ -127,6 +137,7 @@ def test_deepfloyd(tmp_path, tokenizer):
                                          steps_offset=0)
     assert got.std() > 0.01
     torch.testing.assert_close(got, want, atol=1e-4, rtol=0)
+    counts_all(tmp_path, prior)
     image = torch.rand(1, SIZE, SIZE, 3, generator=torch.Generator().manual_seed(0))
     torch.testing.assert_close(prior.decode(prior.encode(image)), image, atol=1e-6, rtol=0)
 
