@@ -35,6 +35,11 @@ def numbers(metrics: dict) -> str:
     return "  ".join(shown)
 
 
+def _where(event: dict) -> str:
+    """The stage that says something, or nothing where the run itself does."""
+    return f"{event['stage']}: " if "stage" in event else ""
+
+
 class Lines:
     """Plain lines: the start and end of a stage, its steps every ten seconds or that it works, and messages."""
 
@@ -94,11 +99,10 @@ class Lines:
         self.say(f"{self.where}: done in {duration(event['seconds'])}")
 
     def on_message(self, event: dict) -> None:
-        self.say(f"{event['stage']}: {event.get('text', '')}")
+        self.say(f"{_where(event)}{event.get('text', '')}")
 
     def on_warning(self, event: dict) -> None:
-        where = f"{event['stage']}: " if "stage" in event else ""
-        self.say(f"warning: {where}{event.get('text', '')}")
+        self.say(f"warning: {_where(event)}{event.get('text', '')}")
 
     def on_metric(self, event: dict) -> None:
         values = {key: value for key, value in event.items() if key not in ("time", "kind", "stage")}

@@ -1,8 +1,10 @@
 """The event log of a run."""
 import errno
+import io
 import logging
 from types import SimpleNamespace
 
+from asset3d import _progress
 from asset3d.events import EventLog, read
 
 
@@ -23,3 +25,12 @@ def test_a_full_disk_is_told_once_and_listeners_still_hear(tmp_path, caplog):
     assert [event["step"] for event in heard] == [1, 2, 3]
     assert [event["step"] for event in read(tmp_path / "events.jsonl")] == [1]
     assert len(caplog.records) == 1 and "events.jsonl misses events from here on" in caplog.text
+
+
+def test_progress_shows_what_the_run_itself_says():
+    stream = io.StringIO()
+    lines = _progress.Lines(stream)
+    lines({"kind": "message", "text": "model toy"})
+    lines({"kind": "message", "text": "cut out", "stage": "prepare"})
+    lines({"kind": "warning", "text": "blurred", "stage": "prepare"})
+    assert stream.getvalue() == "model toy\nprepare: cut out\nwarning: prepare: blurred\n"
