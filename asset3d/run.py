@@ -176,7 +176,15 @@ def _called(name: str, kind: str) -> str:
 
 
 def run(arguments: Arguments) -> int:
-    """Run or continue, with progress; signals stop it after the current step."""
+    """Run or continue, with progress; signals stop it after the current step. Of several processes that train together
+    (`accelerate launch`) the first does this, and the others help."""
+    if int(os.environ.get("WORLD_SIZE", 1)) > 1:
+        from asset3d.train import _ranks
+
+        if _ranks.number() > 0:
+            return _help(arguments, _ranks)
+        if "--resume" in arguments.flags:
+            _ranks.Ranks(_recipe_of(arguments).device).wait()  # until the others have their copy
     progress = _progress.listener(sys.stderr)
     listeners = [progress]
     if "--events" in arguments.flags:
@@ -199,6 +207,29 @@ def run(arguments: Arguments) -> int:
         progress.close()
     if "--events" not in arguments.flags:
         print(next(iter(job.result.files), job.result.folder), flush=True)
+    return 0
+
+
+def _recipe_of(arguments: Arguments) -> recipes.Recipe:
+    if "--resume" in arguments.flags:
+        return recipes.load(Path(arguments.recipe, "recipe.yaml"))
+    return resolve(recipes.load(arguments.recipe, arguments.overrides))
+
+
+def _help(arguments: Arguments, ranks) -> int:
+    """Train with the first process, silently, and stop when it does: signals are for it."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)
+    resumed = Path(arguments.recipe) if "--resume" in arguments.flags else None
+    recipe = _recipe_of(arguments)
+    try:
+        with ranks.own_folder(recipe.device, resumed) as folder:
+            with Run.resume(folder) if resumed else Run(recipe, folder) as job:
+                for _ in job:
+                    pass
+    except Exception as error:  # mostly that the first process has stopped, which says why
+        _complain(f"process {ranks.number()}: {error}")
+        return 1
     return 0
 
 

@@ -12,6 +12,7 @@ from asset3d.errors import Diverged, InputError
 from asset3d.registry import Config, OneOf, component, register
 from asset3d.scene.image import save_png
 from asset3d.stage.base import Stage, StageConfig
+from asset3d.train._ranks import Ranks
 from asset3d.train.base import Draw, Trainer
 from asset3d.workspace import atomic_folder
 
@@ -25,7 +26,7 @@ class TrainConfig(StageConfig):
     """What is trained."""
     steps: int = Field(10000, ge=1)
     batch: int = Field(16, ge=1)
-    """Samples per step."""
+    """Samples per step, of each process where several train together."""
     learning_rate: float = Field(1e-4, gt=0)
     """Of AdamW, after the warm-up."""
     final_learning_rate: float = Field(1.0, gt=0, le=1)
@@ -56,10 +57,12 @@ class Train(Stage):
 
     def start(self) -> int:
         config, context = self.config, self.context
+        self.ranks = Ranks(context.device)
         self.trainer: Trainer = component("train", config.train.type)(config.train)
         self.trainer.build(context.generator(0, "weights"))
-        self.trainer.to(context.device)
-        self.trainer.prepare(lambda text: context.emit("message", text=text), context.raise_if_cancelled)
+        self.trainer.to(self.ranks.device)
+        with self.ranks.first_alone():
+            self.trainer.prepare(lambda text: context.emit("message", text=text), context.raise_if_cancelled)
         groups = self.trainer.parameter_groups()
         self.factors = [factor for factor, _ in groups]
         self.optimizer = torch.optim.AdamW([{"params": parameters} for _, parameters in groups],
@@ -74,17 +77,18 @@ class Train(Stage):
 
     def _draw(self, step: int, purpose: str = "") -> Draw:
         return Draw(step, self.config.steps, self.config.batch, self.context.generator(step, purpose),
-                    self.context.device)
+                    self.ranks.device)
 
     def step(self, step: int) -> dict[str, float]:
         config = self.config
         for group, factor in zip(self.optimizer.param_groups, self.factors):
             group["lr"] = self._learning_rate(step) * factor
         self.trainer.refresh(self._draw(step, "refresh"), self._with_average)
-        terms = self.trainer.loss(self._draw(step))
+        terms = self.trainer.loss(self._draw(step, self.ranks.purpose()))
         total = self.context.tap("loss", step, sum(terms.values()))
         self.optimizer.zero_grad(set_to_none=True)
         total.backward()
+        total = self.ranks.average(total, self._trained().values())
         length = torch.nn.utils.clip_grad_norm_(self._trained().values(), config.max_gradient)
         if math.isfinite(float(total.detach())) and math.isfinite(float(length)):
             self.optimizer.step()
@@ -92,7 +96,8 @@ class Train(Stage):
         else:
             self._forgive(step)
         numbers = {name: float(value.detach()) for name, value in terms.items()}
-        if (step + 1) % config.validate_every == 0 or step + 1 == config.steps:
+        due = (step + 1) % config.validate_every == 0 or step + 1 == config.steps
+        if due and self.ranks.number == 0:
             numbers |= self._validate(step)
         if self.board is not None:
             for name, value in numbers.items():
