@@ -18,8 +18,11 @@ from asset3d.scene.mesh import READERS, Mesh, load_mesh
 
 SUPERSAMPLE = 2
 """Rows and columns of samples per pixel, as the toybox has it."""
-PLAIN = 0.6
-"""Grey of objects without colours: white ones would not be seen in front of white."""
+SHADE = (0.3, 0.6)
+"""Light from the camera on objects of one colour, ambient and diffuse: without it they would be silhouettes, and white
+ones would not be seen in front of white."""
+VERSION = 1
+"""Of what is rendered: views that are kept are drawn anew when it changes."""
 
 
 class Meshes:
@@ -50,7 +53,7 @@ class Meshes:
     @property
     def key(self) -> str:
         """Changes with the files; by size and time, since there may be many."""
-        digest = hashlib.sha256()
+        digest = hashlib.sha256(str(VERSION).encode())
         for name in self.names:
             status = (self.folder / name).stat()
             digest.update(f"{name}\0{status.st_size}\0{status.st_mtime_ns}\n".encode())
@@ -104,7 +107,7 @@ def _render(mesh: Mesh, camera: Camera) -> tuple[Tensor, Tensor]:
     clip = camera.clip_positions(mesh.vertices)
     rast, rast_db = rasterize(clip, faces, (size, size))
     hit = (rast[..., 3:] > 0).float()
-    shown = torch.cat([_color(mesh, rast, rast_db, faces) * hit, hit], -1)
+    shown = torch.cat([_color(mesh, camera, rast, rast_db) * hit, hit], -1)
     pooled = torch.nn.functional.avg_pool2d(shown.permute(0, 3, 1, 2), SUPERSAMPLE).permute(0, 2, 3, 1)
     color = pooled[..., :3] / pooled[..., 3:].clamp_min(1e-6)
     coarse, _ = rasterize(clip, faces, (camera.height, camera.width))
@@ -112,9 +115,14 @@ def _render(mesh: Mesh, camera: Camera) -> tuple[Tensor, Tensor]:
     return torch.cat([color, pooled[..., 3:]], -1), depth
 
 
-def _color(mesh: Mesh, rast: Tensor, rast_db: Tensor, faces: Tensor) -> Tensor:
+def _color(mesh: Mesh, camera: Camera, rast: Tensor, rast_db: Tensor) -> Tensor:
+    faces = mesh.faces.int()
     if mesh.uvs is not None and mesh.material is not None and mesh.material.base_color is not None:
         uv, uv_da = interpolate(mesh.uvs[None], rast, faces, rast_db, "all")
         return texture(mesh.material.base_color[None], uv, uv_da, "linear-mipmap-linear", boundary_mode="wrap")
-    colors = torch.full_like(mesh.vertices, PLAIN) if mesh.colors is None else mesh.colors
-    return interpolate(colors[None].contiguous(), rast, faces)[0]
+    colors = torch.ones_like(mesh.vertices) if mesh.colors is None else mesh.colors
+    color, _ = interpolate(colors[None].contiguous(), rast, faces)
+    if (colors != colors[:1]).any():
+        return color
+    toward = (mesh.face_normals() * camera.forward).sum(-1, keepdim=True).abs()
+    return color * (SHADE[0] + SHADE[1] * toward[(rast[..., 3].long() - 1).clamp_min(0)])

@@ -23,7 +23,7 @@ def box(path, color, size=(1.0, 2.0, 4.0), at=(10.0, 0.0, 0.0)) -> None:
     faces = torch.tensor([[0, 1, 3], [0, 3, 2], [4, 6, 7], [4, 7, 5], [0, 4, 5], [0, 5, 1], [2, 3, 7], [2, 7, 6],
                           [0, 2, 6], [0, 6, 4], [1, 5, 7], [1, 7, 3]])
     path.parent.mkdir(parents=True, exist_ok=True)
-    save_mesh(Mesh(vertices, faces, colors=torch.tensor(color).expand(8, 3)), path)
+    save_mesh(Mesh(vertices, faces, colors=torch.tensor(color).repeat(8, 1) * torch.linspace(0.99, 1, 8)[:, None]), path)
 
 
 @pytest.fixture
@@ -87,7 +87,7 @@ def test_a_folder_without_meshes_is_refused(tmp_path):
 
 
 def test_what_a_mesh_looks_like(tmp_path):
-    """A texture is shown through its coordinates; what has no colour is grey."""
+    """A texture is shown through its coordinates; what has no colours is lit from the camera."""
     from asset3d.scene.material import Material
     from asset3d.train._meshes import render
 
@@ -100,8 +100,12 @@ def test_what_a_mesh_looks_like(tmp_path):
     torch.testing.assert_close(color[0, 16, 11, :3], torch.tensor(RED), atol=0.03, rtol=0)
     torch.testing.assert_close(color[0, 16, 20, :3], torch.tensor(BLUE), atol=0.03, rtol=0)
     assert depth[0, 16, 16, 0] == pytest.approx(1.85, abs=1e-4) and color[0, 0, 0, 3] == 0
-    grey, _ = render(Mesh(corners, faces), camera)
-    torch.testing.assert_close(grey[0, 16, 16], torch.tensor([0.6, 0.6, 0.6, 1.0]), atol=1e-5, rtol=0)
+    lit, _ = render(Mesh(corners, faces), asset3d.orbit([0.0, 60.0], 0.0, 1.85, 49.1, 32))
+    torch.testing.assert_close(lit[0, 16, 16], torch.tensor([0.9, 0.9, 0.9, 1.0]), atol=1e-5, rtol=0)
+    torch.testing.assert_close(lit[1, 16, 16], torch.tensor([0.6, 0.6, 0.6, 1.0]), atol=1e-5, rtol=0)  # cosine 1/2
+    painted = torch.tensor([RED, RED, BLUE, BLUE])
+    unlit, _ = render(Mesh(corners, faces, colors=painted), camera)
+    torch.testing.assert_close(unlit[0, 23, 16, :3], torch.tensor([0.87, 0.0, 0.13]), atol=0.03, rtol=0)
 
 
 def test_objects_fill_the_unit_cube():
