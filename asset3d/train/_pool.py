@@ -60,8 +60,8 @@ class PoolConfig(_Pool):
 
 
 class MeshesConfig(_Pool):
-    """Your own objects. Each is moved into the unit cube and shown unlit, or, if it has one colour alone, lit from the camera;
-    its file's name is its caption."""
+    """Your own objects. Each is moved into the unit cube and shown unlit, or, if it has one colour alone, lit from the
+    camera; its file's name is its caption."""
 
     type: Literal["meshes"]
     folder: InputPath
