@@ -141,7 +141,7 @@ class Train(Stage):
         with atomic_folder(folder) as unfinished, self._with_average():
             card = self.trainer.save(unfinished)
             card = {**card, "steps": self.config.steps, "batch": self.config.batch, "seed": self.context.seed,
-                    "licence": "CC0-1.0", "curve": self.curve}
+                    "curve": self.curve}
             (unfinished / "card.json").write_text(json.dumps(card, indent=1) + "\n", encoding="utf-8")
         for name, value in (self.curve[-1] if self.curve else {}).items():
             self.context.emit("metric", **{name: value})

@@ -56,7 +56,7 @@ class PoolConfig(_Pool):
             return Seen(sample.views.color, sample.views.depth, sample.camera, sample.caption)
 
         return Source(f"toybox-{toybox.VERSION}-{split}-{self.objects}x{self.views}-{self.size}",
-                      f"toybox {toybox.VERSION}", self.objects, view)
+                      f"toybox {toybox.VERSION}", "CC0-1.0", self.objects, view)
 
 
 class MeshesConfig(_Pool):
@@ -82,7 +82,8 @@ class MeshesConfig(_Pool):
 
     def source(self, split: str) -> "Source":
         meshes = self._files(split)
-        return Source(f"meshes-{meshes.key}-{split}-{self.views}-{self.size}", f"{self.folder.name}/", len(meshes),
+        return Source(f"meshes-{meshes.key}-{split}-{self.views}-{self.size}", f"{self.folder.name}/",
+                      f"as that of {self.folder.name}/ allows", len(meshes),
                       lambda index: Seen(*meshes.seen(index, self.views, self.size)))
 
 
@@ -110,6 +111,8 @@ class Source(NamedTuple):
     """Of the pool's folder."""
     about: str
     """What a model that learned from it was trained on."""
+    licence: str
+    """Of a model that learned from it."""
     count: int
     view: Callable[[int], Seen]
     """Raises InputError for an object that cannot be read."""
@@ -133,7 +136,8 @@ class ViewPool:
     def __init__(self, config: AnyPool, split: str = "train"):
         self.config = config
         self.source = config.source(split)
-        self.about = self.source.about
+        self.card = {"trained on": self.source.about, "licence": self.source.licence}
+        """What the card of a model says that learned from it."""
         home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache", "asset3d")
         self.folder = Path(config.cache or home).expanduser().absolute() / self.source.name
 
@@ -163,7 +167,7 @@ class ViewPool:
         self.rows = np.array([row for row, caption in enumerate(captions) if caption is not None], dtype=np.int64)
         self.captions: list[str] = [caption for caption in captions if caption is not None]
         if not self.captions:
-            raise InputError(f"{self.source.about}: none of its {n} objects can be read")
+            raise InputError(f"{self.card['trained on']}: none of its {n} objects can be read")
         return self
 
     def _render(self, index: int, tell: Callable[[str], None]) -> str | None:

@@ -140,7 +140,7 @@ class AutoencoderTrainer(Trainer):
         captions = dict.fromkeys(self.pool.captions)  # each once, in order
         (folder / PART).mkdir()
         (folder / PART / CAPTIONS).write_text("".join(f"{caption}\n" for caption in captions), encoding="utf-8")
-        return {"trained on": self.pool.about, "recipe": "train/autoencoder"}
+        return {**self.pool.card, "recipe": "train/autoencoder"}
 
 
 def recolored(images: Float[Tensor, "B H W 3"], generator: torch.Generator) -> Float[Tensor, "B H W 3"]:

@@ -133,6 +133,6 @@ class CascadeTrainer(DiffusionTrainer):
         if self.frozen is not None:
             self.frozen.save(folder / "frozen_base")
         prompts = c.self_prompts if c.self_prompts == "random" else [list(prompt) for prompt in c.self_prompts]
-        return {"trained on": self.pool.views.about, "recipe": "train/cascade", "prior": "zero123",
+        return {**self.pool.views.card, "recipe": "train/cascade", "prior": "zero123",
                 "self_prompts": prompts,
                 "coarse_target": c.coarse_target, "base": "itself" if self.frozen is None else "frozen_base"}

@@ -52,4 +52,4 @@ class ElevationTrainer(Trainer):
 
     def save(self, folder: Path) -> Mapping[str, object]:
         self.network.save(folder)
-        return {"trained on": self.pool.about, "recipe": "train/elevation"}
+        return {**self.pool.card, "recipe": "train/elevation"}

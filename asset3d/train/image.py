@@ -92,4 +92,4 @@ class ImageTrainer(DiffusionTrainer):
 
     def save(self, folder: Path) -> Mapping[str, object]:
         self.prior.save(folder)
-        return {"trained on": self.pool.views.about, "recipe": "train/image", "prior": "depth_image"}
+        return {**self.pool.views.card, "recipe": "train/image", "prior": "depth_image"}

@@ -117,4 +117,4 @@ class Zero123Trainer(DiffusionTrainer):
 
     def save(self, folder: Path) -> Mapping[str, object]:
         self.prior.save(folder)
-        return {"trained on": self.pool.views.about, "recipe": "train/zero123", "prior": "zero123"}
+        return {**self.pool.views.card, "recipe": "train/zero123", "prior": "zero123"}

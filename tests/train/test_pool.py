@@ -1,5 +1,6 @@
 """Pools of views: toys or files of your own, what cannot be read is left out and named, and a full disk is said."""
 import errno
+import json
 import os
 
 import pytest
@@ -129,7 +130,9 @@ def test_a_model_learns_from_files(folder, tmp_path):
     options = trainings.zero123(tmp_path, model) | {"train.train.data": data, "steps": 2}
     with asset3d.Run("train/zero123", tmp_path / "run", **options) as run:
         run.result
-    assert Zero123.load(tmp_path / "run" / "result" / "model").image_size == 32
+    made = tmp_path / "run" / "result" / "model"
+    card = json.loads((made / "card.json").read_text())
+    assert Zero123.load(made).image_size == 32 and card["trained on"] == "files/" and "CC0" not in card["licence"]
 
 
 def test_pools_of_a_recipe_are_told_apart(folder):

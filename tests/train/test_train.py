@@ -17,6 +17,7 @@ from asset3d.train.zero123 import Zero123TrainConfig
 def test_the_autoencoder_learns(autoencoder):
     curve = json.loads((autoencoder / "card.json").read_text())["curve"]
     assert [point["step"] for point in curve] == [20, 40]
+    assert json.loads((autoencoder / "card.json").read_text())["licence"] == "CC0-1.0"
     assert curve[1]["validation psnr"] > curve[0]["validation psnr"] + 0.3
 
 
