@@ -33,6 +33,8 @@ class Loss(nn.Module, ABC):
     def __init__(self, config):
         super().__init__()
         self.config = config
+        self.remarks: list[str] = []
+        """What the user should know once it has begun; the stage tells it."""
 
     @property
     def of_random_views(self) -> bool:

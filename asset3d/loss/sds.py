@@ -8,6 +8,7 @@ from pydantic import Field, model_validator
 from torch import Tensor
 
 from asset3d.loss.base import Loss, LossConfig
+from asset3d.prior._caption import best_caption
 from asset3d.prior.base import Prior, at_size, shared
 from asset3d.registry import Config, OneOf, register
 from asset3d.scene.rendering import Novel, Rendering
@@ -22,7 +23,8 @@ class SdsConfig(LossConfig):
     prior: Annotated[Config, OneOf("prior")]
     """Which diffusion network guides."""
     prompt: str = ""
-    """What the object is, for priors of texts."""
+    """What the object is, for priors of words; by default the caption that fits the first given view best, of those
+    that `toy-autoencoder` knows."""
     guidance_scale: Annotated[Schedule, Values(ge=0)] = constant(3.0)
     """Of classifier-free guidance; 1 is the condition alone."""
     time: tuple[Share, Share] = (constant(0.02), constant(0.98))
@@ -63,7 +65,12 @@ class Sds(Loss):
 
     def _take(self, prior: Prior, views: Sequence[Views]) -> None:
         self._prior = [prior]  # in a list: its weights are no state of a loss
-        self.guide = prior.guide(views, self.config.prompt)
+        prompt = self.config.prompt
+        if prior.takes_words and not prompt and views:
+            image = views[0].color[0] * views[0].alpha[0] + 1 - views[0].alpha[0]
+            prompt = best_caption(image)
+            self.remarks.append(f"prompt: {prompt} (the best caption that is known; `prompt` says it better)")
+        self.guide = prior.guide(views, prompt)
 
     @property
     def prior(self) -> Prior:

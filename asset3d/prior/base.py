@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal
+from typing import ClassVar, Literal
 from weakref import WeakValueDictionary
 
 import torch
@@ -95,6 +95,9 @@ Guide = Callable[[Camera], Condition]
 class Prior(nn.Module, ABC):
     """Base of all priors. Made by its `load`, or of networks by a trainer; gradients reach its inputs, never weights
     that were frozen."""
+
+    takes_words: ClassVar[bool] = False
+    """Whether it is told what the object is, by a prompt."""
 
     def __init__(self, unet: nn.Module, vae: nn.Module, scheduler):
         super().__init__()

@@ -93,6 +93,8 @@ class Pixels(nn.Module):
 class TextImage(Prior):
     """Images of words. The unconditional half of guidance is told the negative prompt."""
 
+    takes_words = True
+
     def __init__(self, unet: nn.Module, vae: nn.Module, scheduler, words: Sequence[Words], zero_negative: bool = False):
         super().__init__(unet, vae, scheduler)
         self.words = nn.ModuleList(words)

@@ -59,6 +59,8 @@ class Fit:
         self.names = names_of(losses)
         for loss in losses:
             loss.begin(views, guides)
+            for text in loss.remarks:
+                context.emit("message", text=text)
         groups = self._groups()
         self.factors = [factor for _, factor, _ in groups]
         self.optimizer = torch.optim.Adam([{"params": parameters} for _, _, parameters in groups], lr=1.0,

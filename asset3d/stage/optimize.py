@@ -8,12 +8,17 @@ from pydantic import Field
 from asset3d.errors import InputError
 from asset3d.registry import Config, OneOf, component, register
 from asset3d.representation.base import Representation, Surroundings
+from asset3d.scene.camera import orbit
+from asset3d.scene.image import save_png
 from asset3d.scene.mesh import Mesh
 from asset3d.scene.views import ViewSet
 from asset3d.stage._compatible import Fault, given_by_views, idle_faults, loss_faults, representation_faults
 from asset3d.stage._fit import Fit, FitConfig
 from asset3d.stage._random_views import RandomCameraConfig
 from asset3d.stage.base import Stage, StageConfig
+
+RIG_DISTANCE, RIG_FOV = 1.85, 49.1
+PREVIEW_SIZE = 128
 
 
 class OptimizeConfig(StageConfig, FitConfig):
@@ -26,6 +31,8 @@ class OptimizeConfig(StageConfig, FitConfig):
     """The terms of the sum that is minimised."""
     camera: RandomCameraConfig = RandomCameraConfig()
     """Random views, for losses that need no photo, such as guidance by a prior."""
+    previews: int = Field(0, ge=0, le=1000)
+    """Pictures of the representation from four sides, evenly over the steps; the last one shows the result."""
 
 
 @register("stage", OptimizeConfig)
@@ -88,7 +95,20 @@ class Optimize(Stage):
         return config.steps
 
     def step(self, step: int) -> dict[str, float]:
-        return self.fit.step(step)
+        numbers = self.fit.step(step)
+        previews, steps = self.config.previews, self.config.steps
+        if (step + 1) * previews // steps > step * previews // steps:
+            self._show(step)
+        return numbers
+
+    @torch.no_grad()
+    def _show(self, step: int) -> None:
+        camera = orbit(torch.arange(0.0, 360.0, 90.0), 15, RIG_DISTANCE, RIG_FOV, PREVIEW_SIZE)
+        rendering = self.fit.renderer.render(self.fit.representation, camera.to(self.context.device))
+        sides = rendering.over(rendering.color.new_ones(3)).clamp(0, 1)
+        name = f"step_{step + 1:06d}.png"
+        save_png(self.context.folder / name, torch.cat(list(sides), 1).cpu())
+        self.context.emit("preview", path=name, name=f"step {step + 1}", step=step)
 
     def finish(self) -> dict[str, Representation]:
         return {"representation": self.fit.representation}

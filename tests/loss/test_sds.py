@@ -132,3 +132,18 @@ def test_times_follow_their_schedules():
 def test_times_out_of_order_are_refused():
     with pytest.raises(ValidationError, match="least share"):
         SdsConfig(prior={"type": "zero123", "model": "."}, time=(0.5, {0: 0.9, 100: 0.4}))
+
+
+def test_a_prior_of_words_is_told_the_best_caption_where_nobody_says():
+    told = []
+
+    class Words(Mixture):
+        takes_words = True
+
+        def guide(self, views, prompt=""):
+            told.append(prompt)
+            return super().guide(views, prompt)
+
+    loss = loss_of(Words(), [tiny_models.given_view(64)])
+    assert len(told[0].split()) >= 3 and told[0] in loss.remarks[0]
+    assert loss_of(Words(), [tiny_models.given_view(64)], prompt="a mug").remarks == [] and told[1] == "a mug"
