@@ -4,6 +4,7 @@ import json
 import sys
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from xml.etree import ElementTree
 
 import numpy as np
@@ -23,7 +24,7 @@ FOLDER = Path(__file__).parents[1] / "benchmarks"
 def bench(monkeypatch):
     """The modules of the benchmark, by name."""
     monkeypatch.syspath_prepend(str(FOLDER))
-    names = ("intervals", "toybench_plot", "toybench_views", "toybench_assets", "toybench")
+    names = ("intervals", "toybench_plot", "toybench_views", "toybench_assets", "toybench", "cascade_rows")
     for name in names:
         monkeypatch.delitem(sys.modules, name, raising=False)
     yield {name: importlib.import_module(name) for name in names}
@@ -216,3 +217,22 @@ def test_what_fails_counts_as_nothing(bench, tmp_path, monkeypatch):
     row = assets.measure("broken", assets.by_recipe("no_such_recipe", []), {}, rules, tmp_path)
     assert row["objects"][0]["failed"] and row["objects"][0]["mask_iou"] == 0
     assert "| broken | 1 | 1 |" in assets.report([row])
+
+
+@pytest.mark.parametrize("name", ["random views", "larger rotations", "more views", "without coarse target",
+                                  "without EMA"])
+def test_the_rows_of_the_cascade_are_settings_of_its_trainer(bench, name, tmp_path):
+    tiny_models.zero123().save(tmp_path / "base")
+    row = bench["cascade_rows"].ROWS[name]
+    loaded = recipe.load(row.recipe, {"initial": str(tmp_path / "base"),
+                               **{f"train.train.{key}": value for key, value in row.settings.items()}})
+    train = loaded.stage[0].train
+    assert train.base == ("frozen" if row.frozen else "ema") and train.coarse_target is row.coarse_target
+    assert train.self_prompts == (row.nearby if row.nearby == "random" else tuple(map(tuple, row.nearby)))
+
+
+def test_the_table_of_the_cascade_compares_over_the_same_pairs(bench):
+    rows = {name: {"psnr": [15.0 + shift, 17.0 + shift], "ssim": [0.5, 0.6], "azimuth_distance": [10.0, 170.0]}
+            for name, shift in (("base", 0.0), ("nearby", 1.25))}
+    text = bench["cascade_rows"].report(rows, SimpleNamespace(steps=10, pairs=2))
+    assert "+1.25 [+1.25, +1.25]" in text and "| 20.04 |" in text and "18.68" in text
