@@ -17,6 +17,7 @@ WHOLE_RUNS = ("first_asset.md", "own_photos.md", "splats.md")
 """Pages whose samples are several runs of recipes; those of the README and the concepts say the same more briefly."""
 QUICK = '''"""Makes every stage of every recipe short: samples show how to ask, not how long it takes."""
 import asset3d.recipe as recipe
+from asset3d.schedule import constant
 
 SMALL = {"steps": 2, "rays": 64, "resolution": 16, "faces": 200, "texture_size": 64, "turntable_frames": 0, "size": 64,
          "supersample": 1, "hull_steps": 2, "n_levels": 4, "occupancy_resolution": 16,
@@ -33,6 +34,10 @@ def small(config):
         data = config.train.data.model_copy(update={"objects": 3, "views": 5, "size": 32})
         pairs = {"sources": 5, "targets": 2} if config.train.type == "cascade" else {}
         update["train"] = config.train.model_copy(update={"data": data, **pairs})
+    if config.type == "synthesize_views":
+        update |= {"sampling_steps": 2, "count": 2}
+    if getattr(config, "camera", None) is not None:
+        update["camera"] = config.camera.model_copy(update={"size": constant(32), "count": constant(1)})
     if getattr(config, "representation", None) is not None:
         update["representation"] = small(config.representation)
     return config.model_copy(update=update)
@@ -95,9 +100,11 @@ def samples(page: Path) -> list[tuple[str, str]]:
 def test_samples_run(page, photos, tmp_path):
     """The samples of one page, one after another in one folder that holds `photos`."""
     shutil.copytree(photos, tmp_path / "photos")
+    shutil.copy(photos / "input.png", tmp_path / "chair.png")
     (tmp_path / "quick").mkdir()
     (tmp_path / "quick/sitecustomize.py").write_text(QUICK)
-    environment = {**os.environ, "XDG_CACHE_HOME": str(tmp_path / "cache"), "PYTHONPATH": os.pathsep.join([str(tmp_path / "quick"), str(ROOT)]),
+    environment = {**os.environ, "XDG_CACHE_HOME": str(tmp_path / "cache"),
+                   "PYTHONPATH": os.pathsep.join([str(tmp_path / "quick"), str(ROOT)]),
                    "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])}
     for language, text in samples(page):
         if language == "yaml":
