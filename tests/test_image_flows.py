@@ -54,3 +54,11 @@ def test_an_image_becomes_views_that_load(photo, tmp_path):
     result = asset3d.Run("novel_views", tmp_path / "run", image=str(photo), elevation=10, count=3,
                          **{"new.sampling_steps": 3, "prepare.size": 64}).result
     assert len(load_view_set(result.folder / "views", fit=False).train) == 4
+
+
+def test_a_dry_run_tells_the_memory_of_the_prior(photo, capsys):
+    from asset3d.run import main
+
+    assert main(["--dry-run", "zero123", f"image={photo}"]) == 0
+    said = capsys.readouterr().out
+    assert any("toy-zero123" in line and "GB" in line for line in said.splitlines()), said

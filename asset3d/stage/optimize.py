@@ -70,7 +70,7 @@ class Optimize(Stage):
 
     @classmethod
     def priors_of(cls, config):
-        count = int(max(config.camera.count.values()))
+        count = max(config.camera.count.values)
         return [(loss.prior, count, True) for loss in config.loss if isinstance(getattr(loss, "prior", None), Config)]
 
     def start(self, views: ViewSet, representation: Representation | None = None, mesh: Mesh | None = None) -> int:
