@@ -3,7 +3,7 @@ from abc import abstractmethod
 from typing import Literal, NamedTuple
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int64
 from pydantic import Field, model_validator
 from torch import Tensor
 
@@ -22,6 +22,10 @@ class DiffusionConfig(Config):
     """What is learned from: toys, or files of your own."""
     drop_tokens: float = Field(0.10, ge=0, lt=1)
     """Share of samples without tokens, for guidance (zero123: below 0.10)."""
+    noisy: float = Field(0.5, ge=0, le=1)
+    """Share of samples whose times are drawn from the noisiest fifth of the schedule (published: 0). There shapes and
+    views are decided: in small networks from scratch, 14 000 steps of uniform times taught less of them than 800 steps
+    of times above 0.9."""
     sampling_steps: int = Field(25, ge=1)
     """Of the pictures for validation."""
 
@@ -64,11 +68,18 @@ class DiffusionTrainer(Trainer):
 
     prior: Prior
 
+    def _times(self, count: int, generator: torch.Generator) -> Int64[Tensor, "B"]:
+        """Uniform, but that some are drawn from the noisiest fifth alone."""
+        n = self.prior.n_times
+        times = torch.randint(n, (count,), generator=generator)
+        noisy = torch.rand(count, generator=generator) < self.config.noisy
+        return torch.where(noisy, n - 1 - times // 5, times)
+
     def denoising_loss(self, latents: Float[Tensor, "B 4 h w"], condition: Condition, draw: Draw) -> Tensor:
         """`latents` as they come from the pool, not scaled."""
         latents = latents * self.prior.vae.config.scaling_factor
         noise = torch.randn(latents.shape, generator=draw.generator)
-        times = torch.randint(self.prior.n_times, (len(latents),), generator=draw.generator)
+        times = self._times(len(latents), draw.generator)
         latents, noise, times = (t.to(draw.device) for t in (latents, noise, times))
         predicted = self.prior.predicted(self.prior.add_noise(latents, noise, times), times, condition)
         return torch.nn.functional.mse_loss(predicted, self.prior.to_predict(latents, noise, times))

@@ -11,6 +11,7 @@ from asset3d import toybox
 from asset3d.prior.zero123 import Zero123
 from asset3d.scene.camera import orbit_of
 from asset3d.train._pool import PoolConfig, ViewPool
+from asset3d.train.zero123 import Zero123TrainConfig, Zero123Trainer
 from asset3d.train.zero123 import Zero123TrainConfig
 
 
@@ -91,3 +92,12 @@ def test_orbits_of_cameras():
     camera = asset3d.orbit([30.0, -170.0], [-20.0, 60.0], [1.5, 2.0], 49.1, 32)
     torch.testing.assert_close(orbit_of(camera), torch.tensor([[30.0, -20.0, 1.5], [-170.0, 60.0, 2.0]]), atol=1e-3,
                                rtol=0)
+
+
+def test_times_are_drawn_from_the_noisiest_fifth_as_often_as_asked(autoencoder):
+    for share, expected in ((0.0, 0.2), (0.5, 0.6), (1.0, 1.0)):
+        trainer = Zero123Trainer(Zero123TrainConfig(autoencoder=str(autoencoder), noisy=share))
+        trainer.build(torch.Generator().manual_seed(0))
+        times = trainer._times(4000, torch.Generator().manual_seed(1))
+        assert 0 <= times.min() and times.max() == 999
+        assert abs(float((times >= 800).float().mean()) - expected) < 0.03
