@@ -67,8 +67,7 @@ class Sds(Loss):
         self._prior = [prior]  # in a list: its weights are no state of a loss
         prompt = self.config.prompt
         if prior.takes_words and not prompt and views:
-            image = views[0].color[0] * views[0].alpha[0] + 1 - views[0].alpha[0]
-            prompt = best_caption(image)
+            prompt = best_caption(views[0].on_white[0])
             self.remarks.append(f"prompt: {prompt} (the best caption that is known; `prompt` says it better)")
         self.guide = prior.guide(views, prompt)
 

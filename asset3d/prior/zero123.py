@@ -22,11 +22,10 @@ from asset3d.models import card_of, folder_of, part_folder
 from asset3d.prior.base import Condition, Guide, Prior, PriorConfig, at_size, part, pretrained, without_bars
 from asset3d.registry import register
 from asset3d.scene.camera import Camera, orbit_of
+from asset3d.scene.rigs import ZERO123_FOV
 from asset3d.scene.views import Views
 
 WEIGHTS, EXTRACTOR = "diffusion_pytorch_model.safetensors", "preprocessor_config.json"
-FOV = 49.1
-"""Vertical field of view in degrees of the views that Zero-1-to-3 was trained on."""
 HALF = (0.5, 0.5, 0.5), (0.5, 0.5, 0.5)
 
 
@@ -64,11 +63,11 @@ def with_second(many: Float[Tensor, "B V *rest"], one: Float[Tensor, "B *rest"])
 
 
 def rig_poses(camera: Camera) -> Float[Tensor, "B 3"]:
-    """Azimuth, elevation, and the distance from which the rig of Zero-1-to-3, whose field of view is `FOV`, shows the
+    """Azimuth, elevation, and the distance from which the rig of Zero-1-to-3, whose field of view is fixed, shows the
     object as large. Other lenses only differ in perspective."""
     pose = orbit_of(camera)
     shown = camera.height / (2 * camera.intrinsics[:, 1])  # tangent of half the field of view
-    pose[:, 2] *= shown / math.tan(math.radians(FOV) / 2)
+    pose[:, 2] *= shown / math.tan(math.radians(ZERO123_FOV) / 2)
     return pose
 
 
@@ -175,7 +174,7 @@ class Zero123(Prior):
     @torch.no_grad()
     def guide(self, views: Sequence[Views], prompt: str = "") -> Guide:
         """Conditions from all views as given ones, in their order; `prompt` is not used."""
-        images = torch.cat([at_size(v.color * v.alpha + 1 - v.alpha, self.image_size) for v in views])
+        images = torch.cat([at_size(v.on_white, self.image_size) for v in views])
         given = torch.cat([rig_poses(v.camera) for v in views])
         embeddings, latents = self.embed(images), self.encode_unscaled(images[:1])
 

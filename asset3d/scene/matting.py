@@ -19,6 +19,8 @@ NETWORK = "u2net"
 """Of those that rembg knows, the one that it loads when none is named."""
 INSTALL = 'pip install "rembg[cpu]"'
 HELP = "give a PNG with an alpha channel, or a photo before a plain, evenly coloured background"
+NOT_WHITE = 0.08
+"""A pixel that differs so much from white is no background, where the border of an image is not clean."""
 
 
 @dataclass(frozen=True)
@@ -119,3 +121,17 @@ def _limited(picture: Picture) -> Picture:
     alpha = stack[..., 3:4].clamp(0, 1)
     color = torch.where(alpha > 0.02, stack[..., :3] / alpha.clamp(min=0.02), stack[..., 4:]).clamp(0, 1)
     return Picture(color, alpha, picture.notes)
+
+
+def before_white(image: Float[Tensor, "H W 3"]) -> tuple[Float[Tensor, "H W 3"], Float[Tensor, "H W 1"]]:
+    """Foreground colours and alpha of an object in front of white.
+
+    As for photos in front of a clean background, larger enclosed areas of exactly that white are holes. An image
+    without a clean border, as samplers draw one now and then, is cut out by how far its pixels are from white.
+    """
+    found = cut_out(image)
+    if found is not None:
+        return found
+    alpha = ((1 - image).amax(-1, keepdim=True) / NOT_WHITE).clamp(0, 1)
+    color = torch.where(alpha > 0.1, (image - (1 - alpha)) / alpha.clamp(min=0.1), image)
+    return color.clamp(0, 1), alpha

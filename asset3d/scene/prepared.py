@@ -14,12 +14,11 @@ from asset3d.scene.camera import Camera, orbit
 from asset3d.scene.camera_file import PhotoCamera
 from asset3d.scene.matting import Matte
 from asset3d.scene.photo_remarks import box_of
+from asset3d.scene.rigs import ZERO123_DISTANCE, ZERO123_FOV
 from asset3d.scene.views import Views
 
-FOV, DISTANCE = 49.1, 1.85
-"""Degrees, and the middle of the distances, of the rig that Zero-1-to-3 was trained with."""
 FILL = 0.6
-"""Longest side of an object's outline per side of the image in that rig, where its box is centred and its longest side
+"""Longest side of an object's outline per side of the image in the rig of Zero-1-to-3, where its box is centred and its longest side
 1: the mean over 576 training views of 96 toybox objects at elevations of -10 to 45 degrees is 0.607, over the whole
 sphere 0.568."""
 OPAQUE, UNKNOWN = 0.5, 0.15
@@ -40,7 +39,7 @@ def framed_by_box(mattes: Sequence[Matte], azimuths: Sequence[float], elevations
     widest = max(max(width, height) / height for width, height in sides)
     windows = [((left + right) / 2, (top + bottom) / 2, height * widest / FILL)
                for (left, top, right, bottom), (_, height) in zip(boxes, sides)]
-    return _views(mattes, windows, orbit(list(azimuths), list(elevations), DISTANCE, FOV, size))
+    return _views(mattes, windows, orbit(list(azimuths), list(elevations), ZERO123_DISTANCE, ZERO123_FOV, size))
 
 
 def framed_by_camera(mattes: Sequence[Matte], cameras: Sequence[PhotoCamera], size: int) -> Views:

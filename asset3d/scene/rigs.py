@@ -5,6 +5,10 @@ import torch
 
 from asset3d.scene.camera import Camera, orbit
 
+ZERO123_FOV, ZERO123_DISTANCES = 49.1, (1.5, 2.2)
+"""What Zero-1-to-3 was trained on: vertical field of view in degrees, nearest and farthest camera."""
+ZERO123_DISTANCE = 1.85
+"""The middle of those distances, where one is to be chosen."""
 VIEWS_FOV, VIEWS_DISTANCE, VIEWS_ELEVATION = 30.0, 2.6, (-35.0, 75.0)
 GOLDEN_ANGLE = 180 * (3 - math.sqrt(5))
 """Degrees between the azimuths of neighbours on a Fibonacci sphere."""
@@ -39,7 +43,7 @@ def zero123(generator: torch.Generator, count: int = 12, size: int = 256) -> Cam
     """Random cameras all over the sphere, distance U[1.5, 2.2], fov 49.1: training data of Zero-1-to-3."""
     azimuth = _uniform(count, 0, 360, generator)
     elevation = torch.rad2deg(torch.arcsin(_uniform(count, -1, 1, generator)))
-    return orbit(azimuth, elevation, _uniform(count, 1.5, 2.2, generator), 49.1, size)
+    return orbit(azimuth, elevation, _uniform(count, *ZERO123_DISTANCES, generator), ZERO123_FOV, size)
 
 
 def random_views(generator: torch.Generator, count: int = 12, size: int = 256) -> Camera:

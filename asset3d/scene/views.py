@@ -96,6 +96,11 @@ class Views:
         return replace(self, camera=self.camera.to(device), color=move(self.color), alpha=move(self.alpha),
                        valid=move(self.valid), depth=move(self.depth), normal=move(self.normal))
 
+    @property
+    def on_white(self) -> Float[Tensor, "B H W 3"]:
+        """The images in front of white, as priors of single objects were trained."""
+        return self.color * self.alpha + 1 - self.alpha
+
     def __getitem__(self, index) -> "Views":
         index = [index] if isinstance(index, int) else index
         pick = lambda x: None if x is None else x[index]

@@ -19,6 +19,6 @@ def estimated_elevation(views: Views) -> tuple[float, str]:
         return USUAL_ELEVATION, "the usual one, as nothing tells"
     folder = folder_of(MODEL)
     network = ElevationNet.load(folder)
-    images = views.color[:1] * views.alpha[:1] + 1 - views.alpha[:1]
     error = card_of(folder)["curve"][-1]["usual error"]
-    return float(network(centred(images))[0]), f"estimated by {MODEL}, which on toys is off by {error:.0f} degrees"
+    guess = float(network(centred(views.on_white[:1]))[0])
+    return guess, f"estimated by {MODEL}, which on toys is off by {error:.0f} degrees"

@@ -12,6 +12,7 @@ from asset3d.registry import Config
 from asset3d.renderer.base import Rays
 from asset3d.scene.camera import Camera, orbit
 from asset3d.scene.rendering import Novel, Rendering
+from asset3d.scene.rigs import ZERO123_DISTANCE, ZERO123_FOV
 from asset3d.schedule import Schedule, Values, constant
 
 Range = tuple[float, float]
@@ -25,9 +26,9 @@ class RandomCameraConfig(Config):
     """Degrees; 0 is the front. The views of one step are spread evenly over it."""
     elevation: Range = (-30.0, 75.0)
     """Degrees above the horizon; evenly over that band of the sphere."""
-    distance: Range = (1.85, 1.85)
+    distance: Range = (ZERO123_DISTANCE, ZERO123_DISTANCE)
     """From the object's centre; the object is 1 long."""
-    fov: float = Field(49.1, gt=1, lt=150)
+    fov: float = Field(ZERO123_FOV, gt=1, lt=150)
     """Vertical field of view in degrees."""
     size: Annotated[Schedule, Values(type=int, ge=8)] = constant(64)
     """Rows and columns over the steps."""

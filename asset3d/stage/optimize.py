@@ -11,13 +11,13 @@ from asset3d.representation.base import Representation, Surroundings
 from asset3d.scene.camera import orbit
 from asset3d.scene.image import save_png
 from asset3d.scene.mesh import Mesh
+from asset3d.scene.rigs import ZERO123_DISTANCE, ZERO123_FOV
 from asset3d.scene.views import ViewSet
 from asset3d.stage._compatible import Fault, given_by_views, idle_faults, loss_faults, representation_faults
 from asset3d.stage._fit import Fit, FitConfig
 from asset3d.stage._random_views import RandomCameraConfig
 from asset3d.stage.base import Stage, StageConfig
 
-RIG_DISTANCE, RIG_FOV = 1.85, 49.1
 PREVIEW_SIZE = 128
 
 
@@ -103,7 +103,7 @@ class Optimize(Stage):
 
     @torch.no_grad()
     def _show(self, step: int) -> None:
-        camera = orbit(torch.arange(0.0, 360.0, 90.0), 15, RIG_DISTANCE, RIG_FOV, PREVIEW_SIZE)
+        camera = orbit(torch.arange(0.0, 360.0, 90.0), 15, ZERO123_DISTANCE, ZERO123_FOV, PREVIEW_SIZE)
         rendering = self.fit.renderer.render(self.fit.representation, camera.to(self.context.device))
         sides = rendering.over(rendering.color.new_ones(3)).clamp(0, 1)
         name = f"step_{step + 1:06d}.png"

@@ -39,8 +39,7 @@ class SaveViews(Stage):
         with atomic_folder(folder) as unfinished:
             write_split(unfinished, "train", views.camera, views.color, views.alpha)
         sheet = folder.with_suffix(".png")
-        atomic_write(sheet, encode_png(contact_sheet(views.color * views.alpha + 1 - views.alpha,
-                                                     self.config.columns)))
+        atomic_write(sheet, encode_png(contact_sheet(views.on_white, self.config.columns)))
         for path in (sheet, folder / "transforms_train.json"):
             self.context.emit("file", path=path)
         return {}

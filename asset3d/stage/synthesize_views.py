@@ -10,17 +10,14 @@ from torch import Tensor
 from torch.nn.functional import interpolate
 
 from asset3d.prior.base import at_size, shared
-from asset3d.prior.zero123 import FOV, rig_poses
+from asset3d.prior.zero123 import rig_poses
 from asset3d.registry import Config, OneOf, register
 from asset3d.scene.camera import Camera, orbit, orbit_of
 from asset3d.scene.image import save_png
-from asset3d.scene.cutout import before_white
-from asset3d.scene.rigs import fibonacci
+from asset3d.scene.matting import before_white
+from asset3d.scene.rigs import ZERO123_DISTANCE, ZERO123_FOV, fibonacci
 from asset3d.scene.views import Views, ViewSet, joined_views
 from asset3d.stage.base import Stage, StageConfig
-
-DISTANCE = 1.85
-"""Of cameras of new views: the middle of what Zero-1-to-3 was trained on."""
 
 
 class SynthesizeViewsConfig(StageConfig):
@@ -73,7 +70,7 @@ class SynthesizeViews(Stage):
         self.views = views
         self.prior = shared(config.prior, device)
         self.base = None if config.base is None else shared(config.base, device)
-        self.given = at_size(before(views.train), self.prior.image_size)
+        self.given = at_size(views.train.on_white, self.prior.image_size)
         self.given_poses = rig_poses(views.train.camera)
         first = orbit_of(views.train.camera)[0]
         from_first = lambda ways: [(float(first[0]) + a, clipped(float(first[1]) + e)) for a, e in ways]
@@ -92,7 +89,7 @@ class SynthesizeViews(Stage):
 
     def _cameras(self, poses: list[tuple[float, float]]) -> Camera:
         azimuth, elevation = torch.tensor(poses).reshape(-1, 2).unbind(-1)
-        return orbit(azimuth, elevation, DISTANCE, FOV, self.prior.image_size).to(self.context.device)
+        return orbit(azimuth, elevation, ZERO123_DISTANCE, ZERO123_FOV, self.prior.image_size).to(self.context.device)
 
     # -- drawing ------------------------------------------------------------------------------------------------
 
@@ -158,11 +155,6 @@ class SynthesizeViews(Stage):
     def load_state(self, state) -> None:
         self.done = len(state["images"])
         self.images[:self.done] = state["images"]
-
-
-def before(views: Views) -> Float[Tensor, "V H W 3"]:
-    """Images in front of white, as priors of single objects were trained."""
-    return views.color * views.alpha + 1 - views.alpha
 
 
 def clipped(elevation: float) -> float:

@@ -5,7 +5,7 @@ import torch
 from asset3d.prior.zero123 import rig_poses
 from asset3d.registry import component
 from asset3d.scene.camera import orbit_of
-from asset3d.scene.cutout import before_white
+from asset3d.scene.matting import before_white
 from asset3d.scene.views import ViewSet
 from asset3d.stage.base import Context
 
