@@ -18,9 +18,9 @@ from asset3d.scene.rigs import ZERO123_DISTANCE, ZERO123_FOV
 from asset3d.scene.views import Views
 
 FILL = 0.6
-"""Longest side of an object's outline per side of the image in the rig of Zero-1-to-3, where its box is centred and its longest side
-1: the mean over 576 training views of 96 toybox objects at elevations of -10 to 45 degrees is 0.607, over the whole
-sphere 0.568."""
+"""Longest side of an object's outline per side of the image in the rig of Zero-1-to-3, where its box is centred and its
+longest side 1: the mean over 576 training views of 96 toybox objects at elevations of -10 to 45 degrees is 0.607, over
+the whole sphere 0.568."""
 OPAQUE, UNKNOWN = 0.5, 0.15
 """Alpha from which on a pixel's colour is that of the object, and below which nothing is known of it."""
 EXTENT = (0.35, 1.8)
