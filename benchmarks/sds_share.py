@@ -24,6 +24,10 @@ from asset3d.representation.hash_grid_field import HashGridField, HashGridFieldC
 from asset3d.scene.camera import orbit
 from asset3d.scene.views import Views
 from asset3d.stage._random_views import RandomCameraConfig, render_images
+from asset3d.stage._sampling import RaySampler
+
+RAYS = 2048
+"""Of the given view in each step, as in recipes/zero123.yaml."""
 
 
 def full_size() -> Zero123:
@@ -62,23 +66,24 @@ class Iteration:
         self.field.to(self.device).initialise(self.views, torch.Generator())
         self.renderer = VolumeRenderer(VolumeConfig(step_size=1 / 256))
         self.optimizer = torch.optim.Adam(self.field.parameters(), 0.01, (0.9, 0.99))
+        self.sampler = RaySampler(self.views)
         self.count = count
         self.steps = 0
 
     def settle(self, steps: int = 100) -> None:
         """Let the field become a ball, without a prior."""
         for _ in range(steps):
-            self.rest(RandomCameraConfig(size=32, count=1))
+            self.rest()
 
-    def rest(self, camera: RandomCameraConfig) -> None:
+    def rest(self) -> None:
         """The given view and its loss, and the optimizer, as in every iteration."""
         self.field.begin_step(self.steps, 1000, torch.Generator().manual_seed(self.steps))
         self.steps += 1
         generator = torch.Generator().manual_seed(self.steps)
-        given = render_images(self.renderer, self.field, self.views.camera, generator)
-        loss = 500 * (given.over(torch.ones(3, device=self.device)) - self.views.color * self.views.alpha - 1
-                      + self.views.alpha).square().mean()
-        loss = loss + 50 * (given.alpha - self.views.alpha).square().mean()
+        rays, target = self.sampler.draw(RAYS, torch.ones(3, device=self.device), generator)
+        given = self.renderer.render_rays(self.field, rays, generator)
+        loss = 500 * (given.over(target.background) - target.over()).square().mean()
+        loss = loss + 50 * (given.alpha - target.alpha).square().mean()
         self.optimizer.zero_grad(set_to_none=False)
         loss.backward()
         self.optimizer.step()
@@ -99,7 +104,7 @@ class Iteration:
         torch.autograd.backward([rendering.over(target.background), regular],
                                 [gradient, torch.ones_like(regular)])
         clock("render backward")
-        self.rest(config)
+        self.rest()
         clock("given view, optimizer")
         return clock.parts
 
